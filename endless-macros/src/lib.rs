@@ -1,0 +1,106 @@
+//! The attributes of [`endless`](https://docs.rs/endless-server): [`macro@main`] and [`macro@hook`].
+//!
+//! Use them through the `endless` library, which re-exports both; their expansion names its paths.
+
+use proc_macro::TokenStream;
+
+mod entry;
+mod faults;
+mod function;
+mod grammar;
+mod hook;
+mod literal;
+mod moment;
+mod options;
+mod registration;
+
+/// Runs an `async fn main` as a service that restarts without losing a request.
+///
+/// With `listen`, `main` builds the service and returns it, or a `Result` of it:
+///
+/// ```ignore
+/// #[endless::main(listen = "127.0.0.1:4242")]
+/// async fn main() -> axum::Router {
+///     Router::new().route("/hello", get(|| async { "WORLD!" }))
+/// }
+/// ```
+///
+/// Without it, `main` serves by itself and returns nothing, or a `Result<(), E>`:
+///
+/// ```ignore
+/// #[endless::main(hammer_time = "30s")]
+/// async fn main() -> endless::Result<()> {
+///     endless::serve("127.0.0.1:4242", app()).await
+/// }
+/// ```
+///
+/// # Options
+///
+/// | option | value | default |
+/// |---|---|---|
+/// | `listen` | `"127.0.0.1:4242"`, `"localhost:4242"`, `"[::]:80"`, `":8080"`, `"unix:/run/app.sock"`, `"systemd:NAME"`, or an array of them | none |
+/// | `hammer_time` | how long a drain may take: `"30s"`, `"500ms"`, `"never"` | `"60s"` |
+/// | `ready_timeout` | how long a successor may take to be ready | `"60s"` |
+/// | `idle_grace` | how long a drain leaves idle connections open | `"2s"` |
+/// | `flavor` | tokio's: `"multi_thread"` or `"current_thread"` | `"multi_thread"` |
+/// | `worker_threads` | tokio's: an integer of at least 1 | all cores |
+/// | `crate` | the path of the `endless` library: `"::endless"` | `"::endless"` |
+///
+/// Each but `crate` has an environment variable that wins over it: `ENDLESS_` and the name in upper case.
+///
+/// # Expansion
+///
+/// A `fn main() -> ExitCode` around the function as it was written, which it hands to the runtime.
+/// Documentation and `cfg` attributes move to the outer function, others stay where they are.
+#[proc_macro_attribute]
+pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    entry::expand(arguments.into(), item.into()).into()
+}
+
+/// Runs a function before or after the action of a signal, or at a point of the process's life.
+///
+/// ```ignore
+/// #[endless::hook(pre = "SIGHUP")]
+/// async fn check_config() -> Result<(), ConfigError> {
+///     Config::load().await.map(drop)       // an `Err` calls the restart off
+/// }
+///
+/// #[endless::hook(post = ["SIGINT", "SIGTERM"], order = 10)]
+/// fn report(event: &endless::Event) {
+///     println!("stopped: {:?}", event.outcome());
+/// }
+///
+/// #[endless::hook(before_begin)]
+/// fn note(address: &endless::Address) {
+///     println!("serving on {address}");
+/// }
+/// ```
+///
+/// # When
+///
+/// | moment | when | argument |
+/// |---|---|---|
+/// | `pre = "SIGHUP"` | before the signal's action | none or `&Event` |
+/// | `post = "SIGHUP"` | when the action has its outcome | none or `&Event` |
+/// | `before_begin` | for each server, before it accepts | none or `&Address` |
+/// | `ready` | when the process is ready | none or `&Event` |
+/// | `drained` | when nothing is in flight any more | none or `&Event` |
+/// | `hammered` | when the hammer has fallen; not `async` | none or `&Event` |
+///
+/// `pre` and `post` go together and take a list: `pre = ["SIGINT", "SIGTERM"]`. Signals: SIGHUP, SIGUSR1,
+/// SIGUSR2, SIGINT, SIGTERM, SIGTSTP, SIGQUIT, SIGWINCH, SIGALRM, SIGIO and SIGCONT, with or without `SIG`,
+/// in any case.
+///
+/// # Options
+///
+/// | option | value | default |
+/// |---|---|---|
+/// | `order` | an integer; lower ones run first, equal ones in the order of declaration | `0` |
+/// | `timeout` | how long it may run, as `"10s"`; for a hook that is not `async`, when to report that it runs long | `"30s"` |
+/// | `crate` | the path of the `endless` library | `"::endless"` |
+///
+/// A hook returns nothing or a `Result<(), E>` whose `E` can be displayed.
+#[proc_macro_attribute]
+pub fn hook(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    hook::expand(arguments.into(), item.into()).into()
+}

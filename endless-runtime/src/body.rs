@@ -1,0 +1,113 @@
+//! The body of a request, which knows whether it was read to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::error::BoxError;
+
+/// The body of a request.
+///
+/// It is hyper's [`Incoming`] that remembers whether it was read to its end: what is left unread of a body
+/// still waits in the socket, and nobody may take it for the next request. For the unit test of a handler,
+/// [`Body::empty`] and [`Body::from`] make one without a connection.
+#[derive(Debug)]
+pub struct Body {
+    source: Source,
+    read_to_end: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Connection(Incoming),
+    Memory(Option<Bytes>),
+}
+
+impl Body {
+    /// A body without a byte.
+    pub fn empty() -> Self {
+        Self { source: Source::Memory(None), read_to_end: true }
+    }
+
+    /// Whether every byte and trailer of the body was taken out. True from the start for a request
+    /// without a body.
+    pub fn is_read_to_end(&self) -> bool {
+        self.read_to_end
+    }
+
+    pub(crate) fn from_connection(incoming: Incoming) -> Self {
+        let read_to_end = http_body::Body::is_end_stream(&incoming);
+        Self { source: Source::Connection(incoming), read_to_end }
+    }
+
+    /// Hyper's own body, for services written against it.
+    pub(crate) fn into_incoming(self) -> Option<Incoming> {
+        match self.source {
+            Source::Connection(incoming) => Some(incoming),
+            Source::Memory(_) => None,
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Body {
+    fn from(bytes: B) -> Self {
+        let bytes: Bytes = bytes.into();
+        let read_to_end = bytes.is_empty();
+        Self { source: Source::Memory(Some(bytes).filter(|_| !read_to_end)), read_to_end }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match &mut self.source {
+            Source::Connection(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            Source::Memory(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
+        // A known length ends with its last byte, without a further frame that says so.
+        self.read_to_end = match &frame {
+            None => true,
+            Some(Ok(_)) => self.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Connection(incoming) => incoming.is_end_stream(),
+            Source::Memory(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Connection(incoming) => incoming.size_hint(),
+            Source::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    #[tokio::test]
+    async fn it_knows_when_it_was_read_to_its_end() {
+        assert!(Body::empty().is_read_to_end());
+        let mut body = Body::from("some bytes");
+        assert!(!body.is_read_to_end());
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        assert_eq!(frame.into_data().expect("data"), "some bytes");
+        assert!(body.is_read_to_end());
+    }
+}

@@ -1,0 +1,200 @@
+//! Settings of the process: from the attribute or from code, overruled by the environment.
+//!
+//! Which options there are and how they are spelled is [`crate::grammar::OPTIONS`]; here each one becomes
+//! a field. To add an option: a row there, a field and a line in [`Config::set`] here, a setter if it makes sense in code.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::grammar::{self, AddressText, Flavor, OPTIONS, Row, Value};
+use crate::handover::environment::VARIABLE as HANDOVER_VARIABLE;
+use crate::log::event;
+
+const PREFIX: &str = "ENDLESS_";
+
+/// Settings of the whole process, for programs without [`#[endless::main]`](https://docs.rs/endless-server).
+///
+/// Each setter takes the same value as the attribute's option of that name, and the environment variable
+/// `ENDLESS_` with the upper-case name wins over it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) listen: Vec<AddressText>,
+    pub(crate) hammer_time: Option<Duration>,
+    pub(crate) ready_timeout: Duration,
+    pub(crate) idle_grace: Duration,
+    pub(crate) flavor: Flavor,
+    pub(crate) worker_threads: Option<usize>,
+    pub(crate) signals: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Self {
+            listen: Vec::new(),
+            hammer_time: None,
+            ready_timeout: Duration::ZERO,
+            idle_grace: Duration::ZERO,
+            flavor: Flavor::MultiThread,
+            worker_threads: None,
+            signals: true,
+        };
+        for row in OPTIONS {
+            if let Some(default) = row.default {
+                config.set(row, row.form.parse(default).expect("a default is well-formed"));
+            }
+        }
+        config
+    }
+}
+
+/// Whether main says where to listen, or serves by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Declarative,
+    Imperative,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long a drain may take, from its start, before what still runs is ended; `None` for ever.
+    pub fn hammer_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.hammer_time = time.into();
+        self
+    }
+
+    /// How long a successor may take to be ready before it is ended and this process serves on.
+    pub fn ready_timeout(mut self, time: Duration) -> Self {
+        self.ready_timeout = time;
+        self
+    }
+
+    /// How long a drain leaves idle connections open, so that a request on its way is answered.
+    pub fn idle_grace(mut self, time: Duration) -> Self {
+        self.idle_grace = time;
+        self
+    }
+
+    /// Whether endless handles signals; `false` for tests and for programs that embed a server and call
+    /// [`restart`](crate::restart) and [`shutdown`](crate::shutdown) themselves.
+    pub fn signals(mut self, on: bool) -> Self {
+        self.signals = on;
+        self
+    }
+
+    /// The attribute's options, as the macro has checked them.
+    pub(crate) fn from_attribute(options: &[(&str, &str)]) -> Self {
+        let mut config = Self::default();
+        for (name, text) in options {
+            let row = grammar::find(name).expect("the macro knows the options");
+            config.set(row, row.form.parse(text).expect("the macro has checked the value"));
+        }
+        config
+    }
+
+    /// Lets the environment win.
+    ///
+    /// # Errors
+    ///
+    /// A value that does not parse, or `ENDLESS_LISTEN` where main says itself where to listen; the message
+    /// names the variable and the accepted form.
+    pub(crate) fn overruled_by(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        manner: Manner,
+    ) -> Result<Self> {
+        for (variable, text) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            match grammar::find(&name.to_ascii_lowercase()) {
+                Some(row) if row.variable() == variable => self.overrule(row, &text, manner)?,
+                _ => warn_of_unknown(&variable),
+            }
+        }
+        Ok(self)
+    }
+
+    fn overrule(&mut self, row: &Row, text: &str, manner: Manner) -> Result<()> {
+        let variable = row.variable();
+        if row.name == "listen" && manner == Manner::Imperative {
+            return Err(Error::configuration(format!(
+                "{variable} is set, but this program says in its code where it listens"
+            )));
+        }
+        let value = row
+            .form
+            .parse(text)
+            .map_err(|refusal| Error::configuration(format!("{variable}: {refusal}")))?;
+        self.set(row, value);
+        Ok(())
+    }
+
+    /// The only place that knows which field an option is.
+    fn set(&mut self, row: &Row, value: Value) {
+        match (row.name, value) {
+            ("listen", Value::Addresses(addresses)) => self.listen = addresses,
+            ("hammer_time", Value::Duration(time)) => self.hammer_time = time,
+            ("ready_timeout", Value::Duration(Some(time))) => self.ready_timeout = time,
+            ("idle_grace", Value::Duration(Some(time))) => self.idle_grace = time,
+            ("flavor", Value::Flavor(flavor)) => self.flavor = flavor,
+            ("worker_threads", Value::Count(count)) => self.worker_threads = Some(count),
+            (name, value) => unreachable!("option {name} has no field for {value:?}"),
+        }
+    }
+}
+
+fn warn_of_unknown(variable: &str) {
+    if variable == HANDOVER_VARIABLE {
+        return;
+    }
+    let known: Vec<String> = OPTIONS.iter().map(Row::variable).collect();
+    match grammar::nearest(variable, known.iter().map(String::as_str)) {
+        Some(near) => event!(WARN, "unknown environment variable", name = variable, nearest = near),
+        None => event!(WARN, "unknown environment variable", name = variable),
+    }
+}
+
+/// The environment as text; a variable that is not is none of ours.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_attribute() {
+        let config = Config::from_attribute(&[("hammer_time", "30s"), ("idle_grace", "1s")])
+            .overruled_by(variables(&[("ENDLESS_HAMMER_TIME", "never"), ("PATH", "/bin")]), Manner::Imperative)
+            .expect("well-formed");
+        assert_eq!(config.hammer_time, None);
+        assert_eq!(config.idle_grace, Duration::from_secs(1));
+        assert_eq!(config.ready_timeout, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_names_its_variable() {
+        let refused = Config::new()
+            .overruled_by(variables(&[("ENDLESS_IDLE_GRACE", "soon")]), Manner::Imperative)
+            .expect_err("no duration");
+        assert!(refused.is_configuration());
+        assert!(refused.to_string().starts_with("ENDLESS_IDLE_GRACE: \"soon\" is no duration"), "{refused}");
+    }
+
+    #[test]
+    fn listen_counts_in_the_declarative_form_only() {
+        let listen = variables(&[("ENDLESS_LISTEN", "127.0.0.1:80,[::1]:81")]);
+        let declarative =
+            Config::new().overruled_by(listen.clone(), Manner::Declarative).expect("accepted");
+        assert_eq!(declarative.listen.len(), 2);
+        let refused = Config::new().overruled_by(listen, Manner::Imperative).expect_err("refused");
+        assert!(refused.to_string().starts_with("ENDLESS_LISTEN is set"), "{refused}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Serving one connection: its protocol found out, its requests answered, its leaving when the drain begins.
+//!
+//! HTTP/1 and HTTP/2 are told apart here rather than by hyper-util, because how a connection leaves differs
+//! between the two and needs hyper's connection at hand.
+
+mod http1;
+mod http2;
+mod io;
+mod request;
+mod state;
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::listener::Stream;
+use crate::service::HttpService;
+use io::Io;
+pub(crate) use state::{Acceptor, Connections, Registered, Totals};
+
+/// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Room for the usual first request, so that it is read in one go.
+const FIRST_READ: usize = 1024;
+
+/// Serves `stream` until its end. `idle_grace` is how long it stays open when it is asked to leave while idle.
+pub(crate) async fn serve<S: HttpService>(
+    stream: Stream,
+    registered: Registered,
+    service: S,
+    idle_grace: Duration,
+) {
+    let mut io = Io::new(stream, registered);
+    let state = io.state().clone();
+    let unused = async {
+        state.leaving().await;
+        tokio::time::sleep(idle_grace).await;
+    };
+    let protocol = tokio::select! {
+        biased;
+        protocol = find_protocol(&mut io) => protocol,
+        () = unused => None,
+    };
+    match protocol {
+        Some(Protocol::Http1) => http1::serve(io, service, idle_grace).await,
+        Some(Protocol::Http2) => http2::serve(io, service).await,
+        None => {}
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until the first bytes can only be one of the two; `None` if the connection ends before.
+async fn find_protocol(io: &mut Io) -> Option<Protocol> {
+    let mut first = BytesMut::with_capacity(FIRST_READ);
+    let protocol = loop {
+        match io.read_ahead(&mut first).await {
+            Ok(0) if first.is_empty() => return None,
+            // Hyper says what is wrong with a head that stops short.
+            Ok(0) => break Protocol::Http1,
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+        if let Some(protocol) = protocol_of(&first) {
+            break protocol;
+        }
+    };
+    io.give_back(first.freeze());
+    Some(protocol)
+}
+
+fn protocol_of(first: &[u8]) -> Option<Protocol> {
+    let compared = first.len().min(HTTP2_PREFACE.len());
+    if first[..compared] != HTTP2_PREFACE[..compared] {
+        Some(Protocol::Http1)
+    } else if compared == HTTP2_PREFACE.len() {
+        Some(Protocol::Http2)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_known_at_the_first_byte_that_differs() {
+        assert_eq!(protocol_of(b"G"), Some(Protocol::Http1));
+        assert_eq!(protocol_of(b"PUT / HTTP/1.1"), Some(Protocol::Http1));
+        assert_eq!(protocol_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
+        assert_eq!(protocol_of(HTTP2_PREFACE), Some(Protocol::Http2));
+        assert_eq!(protocol_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more"), Some(Protocol::Http2));
+    }
+}

@@ -1,0 +1,174 @@
+//! One request: the user's service called, its errors answered, its response watched to the last byte.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use super::state::{ConnectionState, InFlight};
+use crate::body::Body;
+use crate::error::BoxError;
+use crate::log::event;
+use crate::service::HttpService;
+
+/// The user's service as hyper calls it, one for each connection.
+pub(crate) struct Requests<S> {
+    service: RefCell<S>,
+    connection: Arc<ConnectionState>,
+}
+
+impl<S> Requests<S> {
+    pub(crate) fn new(service: S, connection: Arc<ConnectionState>) -> Self {
+        Self { service: RefCell::new(service), connection }
+    }
+}
+
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
+    type Response = Response<ResponseBody<S::ResponseBody>>;
+    type Error = Infallible;
+    type Future = Answer<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Answer<S> {
+        let asked = Asked {
+            in_flight: self.connection.request_begins(),
+            version: request.version(),
+            connect: request.method() == Method::CONNECT,
+        };
+        let request = request.map(Body::from_connection);
+        Answer { step: self.begin(request), asked: Some(asked) }
+    }
+}
+
+impl<S: HttpService> Requests<S> {
+    /// A service that is ready at once, as nearly all are, is called where it is. One that is not is moved
+    /// into the request's future, which has a task to wake, and a clone takes its place: what it has
+    /// queued for (a permit, a slot) goes with it.
+    fn begin(&self, request: Request<Body>) -> Step<S> {
+        let mut service = self.service.borrow_mut();
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Step::Calling { future: service.call(request) },
+            Poll::Ready(Err(error)) => Step::Failed { error: Some(error.into()) },
+            Poll::Pending => {
+                let clone = service.clone();
+                let waiting = std::mem::replace(&mut *service, clone);
+                Step::Readying { service: waiting, request: Some(request) }
+            }
+        }
+    }
+}
+
+/// What must be known of a request when its response comes.
+struct Asked {
+    in_flight: InFlight,
+    version: Version,
+    connect: bool,
+}
+
+pin_project! {
+    /// A response on its way.
+    pub(crate) struct Answer<S: HttpService> {
+        #[pin]
+        step: Step<S>,
+        asked: Option<Asked>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<S: HttpService> {
+        Readying { service: S, request: Option<Request<Body>> },
+        Calling { #[pin] future: S::Future },
+        Failed { error: Option<BoxError> },
+    }
+}
+
+impl<S: HttpService> Future for Answer<S> {
+    type Output = Result<Response<ResponseBody<S::ResponseBody>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = loop {
+            match this.step.as_mut().project() {
+                StepProjection::Readying { service, request } => match ready!(service.poll_ready(cx)) {
+                    Ok(()) => {
+                        let request = request.take().expect("a service is called once");
+                        let future = service.call(request);
+                        this.step.set(Step::Calling { future });
+                    }
+                    Err(error) => break Err(error.into()),
+                },
+                StepProjection::Calling { future } => break ready!(future.poll(cx)).map_err(Into::into),
+                StepProjection::Failed { error } => break Err(error.take().expect("polled once")),
+            }
+        };
+        let asked = this.asked.take().expect("not polled after it is done");
+        Poll::Ready(Ok(asked.answer(result)))
+    }
+}
+
+impl Asked {
+    fn answer<B>(self, result: Result<Response<B>, BoxError>) -> Response<ResponseBody<B>> {
+        let mut response = match result {
+            Ok(response) => response.map(Some),
+            Err(error) => internal_error(&*error),
+        };
+        if self.must_close(response.status()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| ResponseBody { body, in_flight: self.in_flight })
+    }
+
+    /// Asked when the head is written, so that a response that began before the drain says it too.
+    fn must_close(&self, status: StatusCode) -> bool {
+        let upgraded =
+            status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
+        self.in_flight.connection().is_leaving() && self.version < Version::HTTP_2 && !upgraded
+    }
+}
+
+fn internal_error<B>(error: &(dyn std::error::Error + 'static)) -> Response<Option<B>> {
+    event!(ERROR, "the service failed", error = error);
+    let mut response = Response::new(None);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+pin_project! {
+    /// The user's response body, whose end is the request's end.
+    pub(crate) struct ResponseBody<B> {
+        #[pin]
+        body: Option<B>,
+        in_flight: InFlight,
+    }
+}
+
+impl<B: http_body::Body> http_body::Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}

@@ -1,0 +1,241 @@
+//! What is known of one connection from outside its task: idle or in flight, and whether it must leave.
+//!
+//! Only the connection's own task writes the counters, on a cache line of its own, so a request costs no
+//! lock and shares no counter with other connections.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+/// One connection, from accept until its last byte; an upgraded one lives until the user drops it.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionState {
+    requests: AtomicU64,
+    in_flight: AtomicUsize,
+    /// The last response's end is still in a buffer of ours.
+    unflushed: AtomicBool,
+    leaving: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl ConnectionState {
+    /// Whether nothing is asked and nothing unanswered: fresh, between requests, or within a head.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.load(Relaxed) == 0 && !self.unflushed.load(Relaxed)
+    }
+
+    pub(crate) fn request_begins(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight { connection: Arc::clone(self) }
+    }
+
+    pub(crate) fn flushed(&self) {
+        if self.unflushed.load(Relaxed) {
+            self.unflushed.store(false, Relaxed);
+        }
+    }
+
+    /// Asks the connection to leave: finish what is in flight, take nothing new after the idle grace.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+        self.task.wake();
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Resolves when the connection is asked to leave. Cancel safe.
+    pub(crate) async fn leaving(&self) {
+        poll_fn(|cx| self.poll_leaving(cx)).await;
+    }
+
+    /// For the connection's task alone: it remembers one waker.
+    pub(crate) fn poll_leaving(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_leaving() {
+            self.task.register(cx.waker());
+        }
+        // Looked at again, because `leave` may have come between the look and the registration.
+        if self.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Held from a request's head to the last byte of its response's body, or to the moment either is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    connection: Arc<ConnectionState>,
+}
+
+impl InFlight {
+    pub(crate) fn connection(&self) -> &ConnectionState {
+        &self.connection
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.connection.unflushed.store(true, Relaxed);
+        self.connection.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The connections of one server, and the acceptor that may add to them.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    table: Mutex<Table>,
+    /// Told whenever the last one, or the acceptor, is gone.
+    emptied: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    live: HashMap<u64, Arc<ConnectionState>>,
+    next: u64,
+    accepting: bool,
+    leaving: bool,
+    finished: Totals,
+}
+
+/// What a server's connections add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) requests: u64,
+}
+
+impl Connections {
+    pub(crate) fn new(emptied: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), emptied })
+    }
+
+    /// Counts the acceptor, without which a connection could still come after the last one is gone.
+    pub(crate) fn acceptor(self: &Arc<Self>) -> Acceptor {
+        self.table().accepting = true;
+        Acceptor { connections: Arc::clone(self) }
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>) -> Registered {
+        let state = Arc::new(ConnectionState::default());
+        let mut table = self.table();
+        let key = table.next;
+        table.next += 1;
+        table.live.insert(key, Arc::clone(&state));
+        if table.leaving {
+            state.leave();
+        }
+        Registered { key, state, connections: Arc::clone(self) }
+    }
+
+    /// Asks all connections to leave, those that are still to be accepted too.
+    pub(crate) fn leave(&self) {
+        let mut table = self.table();
+        table.leaving = true;
+        table.live.values().for_each(|connection| connection.leave());
+    }
+
+    /// Whether there is none and there will be none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let table = self.table();
+        table.live.is_empty() && !table.accepting
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let table = self.table();
+        let mut totals = Totals { connections: table.live.len(), ..table.finished };
+        for connection in table.live.values() {
+            totals.in_flight += connection.in_flight.load(Relaxed);
+            totals.requests += connection.requests.load(Relaxed);
+        }
+        totals
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing under the lock panics half-way through a change.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held while a server may accept.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    connections: Arc<Connections>,
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.connections.table().accepting = false;
+        self.connections.emptied.notify_one();
+    }
+}
+
+/// Held by the I/O of a connection, and so for as long as anybody can read from or write to it.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    key: u64,
+    state: Arc<ConnectionState>,
+    connections: Arc<Connections>,
+}
+
+impl Registered {
+    pub(crate) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut table = self.connections.table();
+        table.live.remove(&self.key);
+        table.finished.requests += self.state.requests.load(Relaxed);
+        if table.live.is_empty() {
+            self.connections.emptied.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_idle_only_when_its_response_is_flushed() {
+        let state = Arc::new(ConnectionState::default());
+        assert!(state.is_idle());
+        let request = state.request_begins();
+        assert!(!state.is_idle());
+        drop(request);
+        assert!(!state.is_idle());
+        state.flushed();
+        assert!(state.is_idle());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_admitted_while_all_leave_leaves_too() {
+        let connections = Connections::new(Arc::default());
+        let before = connections.admit();
+        connections.leave();
+        let after = connections.admit();
+        before.state().leaving().await;
+        after.state().leaving().await;
+    }
+
+    #[test]
+    fn a_server_is_empty_once_acceptor_and_connections_are_gone() {
+        let connections = Connections::new(Arc::default());
+        let acceptor = connections.acceptor();
+        let connection = connections.admit();
+        drop(connection.state().request_begins());
+        drop(acceptor);
+        assert!(!connections.is_empty());
+        drop(connection);
+        assert!(connections.is_empty());
+        assert_eq!(connections.totals(), Totals { connections: 0, in_flight: 0, requests: 1 });
+    }
+}

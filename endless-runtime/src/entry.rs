@@ -1,0 +1,95 @@
+//! What `#[endless::main]` expands to: a process from its first line to its exit status.
+
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{Config, Manner};
+use crate::error::{self, BoxError, Error};
+use crate::grammar::Flavor;
+use crate::process::{Command, Process};
+use crate::server::{Server, Serving};
+use crate::service::{IntoOutcome, IntoService};
+
+/// The exit status for a configuration that cannot be used.
+const UNUSABLE: u8 = 2;
+
+/// An imperative main: it serves by itself.
+pub fn run_main<M, F, Kind>(options: &[(&str, &str)], main: M) -> ExitCode
+where
+    M: FnOnce() -> F,
+    F: Future<Output: IntoOutcome<Kind>>,
+{
+    live(options, Manner::Imperative, |_process| async { main().await.into_outcome() })
+}
+
+/// A declarative main: it builds the service, which is served where `listen` says.
+pub fn serve_main<M, F, Kind>(options: &[(&str, &str)], main: M) -> ExitCode
+where
+    M: FnOnce() -> F,
+    F: Future<Output: IntoService<Kind>>,
+{
+    live(options, Manner::Declarative, |process| async move {
+        let service = main().await.into_service()?;
+        let servers = process.config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
+        let servings: Vec<Serving> = servers.map(Server::serve).collect();
+        process.servers.complete();
+        all(servings).await.map_err(Into::into)
+    })
+}
+
+/// Polls them together; the first failure is everybody's.
+async fn all(servings: Vec<Serving>) -> Result<(), Error> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for serving in servings {
+        tasks.spawn(serving);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("serving does not panic")?;
+    }
+    Ok(())
+}
+
+fn live<M, F>(options: &[(&str, &str)], manner: Manner, main: M) -> ExitCode
+where
+    M: FnOnce(&'static Process) -> F,
+    F: Future<Output = Result<(), BoxError>>,
+{
+    let process = match Process::configure(Config::from_attribute(options), manner) {
+        Ok(process) => process,
+        Err(error) => return fail(&error, UNUSABLE),
+    };
+    let runtime = match runtime(&process.config) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    process.hooks.run_on(runtime.handle().clone());
+    match runtime.block_on(main(process)) {
+        // Dropping the runtime waits for what still blocks a thread, and the hammer for nobody.
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            process.command(Command::Failed { reason: error.to_string() });
+            let status = fail(&*error, 1);
+            runtime.shutdown_background();
+            status
+        }
+    }
+}
+
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    let mut builder = match config.flavor {
+        Flavor::MultiThread => Builder::new_multi_thread(),
+        Flavor::CurrentThread => Builder::new_current_thread(),
+    };
+    if let Some(threads) = config.worker_threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}
+
+fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> ExitCode {
+    error::print(error);
+    ExitCode::from(status)
+}

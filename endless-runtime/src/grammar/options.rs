@@ -1,0 +1,100 @@
+//! The table of options.
+//!
+//! A new option is a row here and a field in the runtime's `Config`; the attribute and the environment
+//! follow by themselves.
+
+use super::value::Form;
+
+/// One option, as the attribute, the environment and the documentation know it.
+#[derive(Debug)]
+pub struct Row {
+    /// As written in the attribute: `hammer_time`.
+    pub name: &'static str,
+    /// How its value is spelled.
+    pub form: Form,
+    /// What counts when nobody says anything, spelled as its form wants it.
+    pub default: Option<&'static str>,
+    /// One sentence for the documentation.
+    pub about: &'static str,
+}
+
+/// Every option but `crate`, which only the attribute has.
+pub const OPTIONS: &[Row] = &[
+    Row {
+        name: "listen",
+        form: Form::Addresses,
+        default: None,
+        about: "Where to serve what `main` returns; without it `main` serves by itself.",
+    },
+    Row {
+        name: "hammer_time",
+        form: Form::DurationOrNever,
+        default: Some("60s"),
+        about: "How long a drain may take before what still runs is ended, from the start of the drain.",
+    },
+    Row {
+        name: "ready_timeout",
+        form: Form::Duration,
+        default: Some("60s"),
+        about: "How long a successor may take to be ready.",
+    },
+    Row {
+        name: "idle_grace",
+        form: Form::Duration,
+        default: Some("2s"),
+        about: "How long a drain leaves idle connections open, so that a request on its way is answered.",
+    },
+    Row {
+        name: "flavor",
+        form: Form::Flavor,
+        default: Some("multi_thread"),
+        about: "The kind of tokio runtime that `main` runs on.",
+    },
+    Row {
+        name: "worker_threads",
+        form: Form::Count,
+        default: None,
+        about: "How many threads the multi-thread runtime has; all cores if not said.",
+    },
+];
+
+impl Row {
+    /// The environment variable that wins over the attribute: `ENDLESS_HAMMER_TIME`.
+    pub fn variable(&self) -> String {
+        format!("ENDLESS_{}", self.name.to_ascii_uppercase())
+    }
+}
+
+/// The option of exactly this name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    OPTIONS.iter().find(|row| row.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_default_is_spelled_as_its_form_wants_it() {
+        for row in OPTIONS {
+            let Some(default) = row.default else { continue };
+            let value = row.form.parse(default).expect(row.name);
+            assert_eq!(value.to_string(), default, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_row() {
+        for row in OPTIONS {
+            let rows = OPTIONS.iter().filter(|other| other.name == row.name);
+            assert_eq!(rows.count(), 1, "{}", row.name);
+        }
+        assert_eq!(find("listen").map(|row| row.form), Some(Form::Addresses));
+        assert!(find("crate").is_none());
+    }
+
+    #[test]
+    fn variables_are_upper_case() {
+        assert_eq!(find("hammer_time").unwrap().variable(), "ENDLESS_HAMMER_TIME");
+    }
+}

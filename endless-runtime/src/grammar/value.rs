@@ -1,0 +1,203 @@
+//! The forms of option values: each knows what it accepts and how to say so.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::address::{self, AddressText};
+use super::duration;
+use super::refusal::Refusal;
+
+/// How an option's value is spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One address or several, separated by commas.
+    Addresses,
+    /// A whole number and a unit.
+    Duration,
+    /// A duration, or `never`.
+    DurationOrNever,
+    /// A kind of tokio runtime.
+    Flavor,
+    /// A whole number of at least 1.
+    Count,
+}
+
+/// The kind of literal that an attribute writes a value as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Literal {
+    /// `"60s"`.
+    Text,
+    /// `"localhost:80"` or `["localhost:80", "localhost:81"]`; in text form, commas separate.
+    Texts,
+    /// `4`.
+    Integer,
+}
+
+/// What a text means, once it was accepted. Its `Display` is the canonical text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// At least one.
+    Addresses(Vec<AddressText>),
+    /// `None` is never.
+    Duration(Option<Duration>),
+    /// At least 1.
+    Count(usize),
+    /// A kind of tokio runtime.
+    Flavor(Flavor),
+}
+
+/// A kind of tokio runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// As many threads as there are cores, or `worker_threads`.
+    MultiThread,
+    /// The thread that runs `main`, alone.
+    CurrentThread,
+}
+
+impl Form {
+    /// Reads a value in its text form, the environment's.
+    ///
+    /// # Errors
+    ///
+    /// A text that is not of this form.
+    pub fn parse(self, text: &str) -> Result<Value, Refusal> {
+        match self {
+            Self::Addresses => return address::parse_list(text).map(Value::Addresses),
+            Self::Duration => duration::parse(text).map(|time| Value::Duration(Some(time))),
+            Self::DurationOrNever => duration::parse_or_never(text).map(Value::Duration),
+            Self::Flavor => flavor(text).map(Value::Flavor),
+            Self::Count => count(text).map(Value::Count),
+        }
+        .ok_or_else(|| Refusal::expected(text, self.noun(), self.accepted()))
+    }
+
+    /// The accepted spellings, to follow "expected".
+    pub fn accepted(self) -> &'static str {
+        match self {
+            Self::Addresses => address::ACCEPTED,
+            Self::Duration => r#""60s" or "500ms""#,
+            Self::DurationOrNever => r#""60s", "500ms" or "never""#,
+            Self::Flavor => r#""multi_thread" or "current_thread""#,
+            Self::Count => "a whole number from 1 up",
+        }
+    }
+
+    /// How the attribute writes it.
+    pub fn literal(self) -> Literal {
+        match self {
+            Self::Addresses => Literal::Texts,
+            Self::Duration | Self::DurationOrNever | Self::Flavor => Literal::Text,
+            Self::Count => Literal::Integer,
+        }
+    }
+
+    /// One accepted value, as a literal of the attribute.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Addresses => r#""127.0.0.1:4242""#,
+            Self::Duration | Self::DurationOrNever => r#""60s""#,
+            Self::Flavor => r#""current_thread""#,
+            Self::Count => "4",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Addresses => "address",
+            Self::Duration | Self::DurationOrNever => "duration",
+            Self::Flavor => "flavor",
+            Self::Count => "count",
+        }
+    }
+}
+
+fn flavor(text: &str) -> Option<Flavor> {
+    [Flavor::MultiThread, Flavor::CurrentThread].into_iter().find(|flavor| flavor.name() == text)
+}
+
+fn count(text: &str) -> Option<usize> {
+    // `usize` itself would take "+4".
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&count| digits && count > 0)
+}
+
+impl Flavor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MultiThread => "multi_thread",
+            Self::CurrentThread => "current_thread",
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addresses(addresses) => f.write_str(&address::join(addresses)),
+            Self::Duration(Some(time)) => f.write_str(&duration::text(*time)),
+            Self::Duration(None) => f.write_str("never"),
+            Self::Count(count) => count.fmt(f),
+            Self::Flavor(flavor) => f.write_str(flavor.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(form: Form, text: &str) -> String {
+        form.parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn never_is_a_duration_only_where_it_is_allowed() {
+        assert_eq!(Form::DurationOrNever.parse("never"), Ok(Value::Duration(None)));
+        assert_eq!(refusal(Form::Duration, "never"), r#""never" is no duration: expected "60s" or "500ms""#);
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_got_and_what_is_accepted() {
+        assert_eq!(
+            refusal(Form::DurationOrNever, "60 parsecs"),
+            r#""60 parsecs" is no duration: expected "60s", "500ms" or "never""#
+        );
+        assert_eq!(
+            refusal(Form::Flavor, "vanilla"),
+            r#""vanilla" is no flavor: expected "multi_thread" or "current_thread""#
+        );
+    }
+
+    #[test]
+    fn a_count_is_a_bare_whole_number_from_1_up() {
+        assert_eq!(Form::Count.parse("4"), Ok(Value::Count(4)));
+        for text in ["0", "", "+4", "-4", "4.0", "0x4", "four"] {
+            assert!(Form::Count.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_text_means_the_same() {
+        for (form, text, canonical) in [
+            (Form::Addresses, "localhost:80, unix:/a", "localhost:80,unix:/a"),
+            (Form::Duration, "1m", "60s"),
+            (Form::DurationOrNever, "1500ms", "1500ms"),
+            (Form::DurationOrNever, "never", "never"),
+            (Form::Count, "04", "4"),
+            (Form::Flavor, "current_thread", "current_thread"),
+        ] {
+            let value = form.parse(text).unwrap();
+            assert_eq!(value.to_string(), canonical);
+            assert_eq!(form.parse(canonical), Ok(value));
+        }
+    }
+
+    #[test]
+    fn each_example_is_accepted() {
+        for form in [Form::Addresses, Form::Duration, Form::DurationOrNever, Form::Flavor, Form::Count] {
+            let text = form.example().trim_matches('"');
+            assert!(form.parse(text).is_ok(), "{form:?}");
+        }
+    }
+}

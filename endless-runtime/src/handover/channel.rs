@@ -1,0 +1,220 @@
+//! The channel between predecessor and successor: frames and descriptors over a private socket pair.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use bytes::{Buf as _, BytesMut};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::message::{HEADER, Header, MAX_DESCRIPTORS, Malformed, Message};
+use crate::servers::Heirloom;
+use crate::sys;
+
+/// How much is read at a time, in bytes.
+const READ: usize = 16 * 1024;
+
+/// One end of the channel.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: UnixStream,
+    received: BytesMut,
+    /// Descriptors arrive no later than the first byte of their message, and in the messages' order.
+    descriptors: VecDeque<OwnedFd>,
+}
+
+/// Why nothing more can be received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChannelError {
+    #[error("the channel failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("the other side sent {0}")]
+    Malformed(#[from] Malformed),
+    #[error("descriptors were lost on the way")]
+    DescriptorsLost,
+}
+
+impl Channel {
+    /// Both ends of a new one: ours, and the successor's, close-on-exec both.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (near, far) = std::os::unix::net::UnixStream::pair()?;
+        Ok((Self::over(near.into())?, far.into()))
+    }
+
+    /// Needs the tokio runtime that will use it.
+    pub(crate) fn over(socket: OwnedFd) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(socket)?;
+        Ok(Self { socket, received: BytesMut::new(), descriptors: VecDeque::new() })
+    }
+
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: a message may be left half sent, so a cancelled channel must be dropped.
+    pub(crate) async fn send(&self, message: Message) -> io::Result<()> {
+        let (bytes, descriptors) = message.into_frame();
+        self.send_frame(&bytes, &descriptors).await
+    }
+
+    /// Sends listeners without giving this process's own up.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Channel::send`].
+    pub(crate) async fn send_listeners(&self, heirlooms: &[Heirloom]) -> io::Result<()> {
+        for some in heirlooms.chunks(MAX_DESCRIPTORS) {
+            let listeners: io::Result<_> = some.iter().map(Heirloom::duplicate).collect();
+            self.send(Message::Listeners(listeners?)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_frame(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            // With the first byte, and then never again.
+            let numbers = if sent == 0 { &numbers[..] } else { &[] };
+            sent += self.socket.async_io(Interest::WRITABLE, || self.send_some(&bytes[sent..], numbers)).await?;
+        }
+        Ok(())
+    }
+
+    fn send_some(&self, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<usize> {
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
+        let slices = [IoSlice::new(bytes)];
+        // A peer that is gone is an error here, not a SIGPIPE.
+        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(sent)
+    }
+
+    /// The next message that this build knows; `None` when the other side has closed. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that are no message, lost descriptors, a broken socket.
+    pub(crate) async fn receive(&mut self) -> Result<Option<Message>, ChannelError> {
+        loop {
+            match self.parse()? {
+                Some(Message::Unknown(_)) => {}
+                Some(message) => return Ok(Some(message)),
+                None if self.fill().await? == 0 => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Result<Option<Message>, ChannelError> {
+        let Some(head) = self.received.first_chunk::<HEADER>() else { return Ok(None) };
+        let Header { kind, descriptors, length } = Header::parse(*head)?;
+        if self.received.len() < HEADER + length {
+            self.received.reserve(HEADER + length - self.received.len());
+            return Ok(None);
+        }
+        if self.descriptors.len() < descriptors {
+            return Err(ChannelError::DescriptorsLost);
+        }
+        self.received.advance(HEADER);
+        let payload = self.received.split_to(length);
+        let descriptors = self.descriptors.drain(..descriptors).collect();
+        Ok(Some(Message::parse(kind, &payload, descriptors)?))
+    }
+
+    async fn fill(&mut self) -> Result<usize, ChannelError> {
+        let mut space = vec![0; READ];
+        let (count, descriptors, lost) =
+            self.socket.async_io(Interest::READABLE, || receive_some(&self.socket, &mut space)).await?;
+        self.received.extend_from_slice(&space[..count]);
+        self.descriptors.extend(descriptors);
+        if lost { Err(ChannelError::DescriptorsLost) } else { Ok(count) }
+    }
+}
+
+/// Reads bytes and descriptors; says too whether the kernel could not install all of them.
+fn receive_some(socket: &impl AsFd, space: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
+    let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut slices = [IoSliceMut::new(space)];
+    let socket = socket.as_fd().as_raw_fd();
+    let received = recvmsg::<()>(socket, &mut slices, Some(&mut control), close_on_exec())?;
+    let mut descriptors = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = message {
+            descriptors.extend(numbers.into_iter().map(sys::own_received));
+        }
+    }
+    Ok((received.bytes, descriptors, received.flags.contains(MsgFlags::MSG_CTRUNC)))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+fn close_on_exec() -> MsgFlags {
+    MsgFlags::MSG_CMSG_CLOEXEC
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")))]
+fn close_on_exec() -> MsgFlags {
+    MsgFlags::empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::message::{Hello, Ready};
+    use crate::listener::ListenerNote;
+    use tokio::io::AsyncWriteExt as _;
+
+    fn pair() -> (Channel, Channel) {
+        let (near, far) = Channel::pair().expect("a pair");
+        (near, Channel::over(far).expect("the other end"))
+    }
+
+    fn listener(number: usize) -> (ListenerNote, OwnedFd) {
+        let note = ListenerNote { requested: format!(":{number}"), occurrence: 0, local: String::new() };
+        (note, std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor").into())
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_in_order_with_their_own_descriptors() {
+        let (near, mut far) = pair();
+        near.send(Message::Hello(Hello { protocol: 1, generation: 7 })).await.expect("sent");
+        let first = listener(1);
+        let inode = nix::sys::stat::fstat(&first.1).expect("open").st_ino;
+        near.send(Message::Listeners(vec![first])).await.expect("sent");
+        near.send(Message::Unknown(4711)).await.expect("sent");
+        near.send(Message::Ready(Ready { protocol: 1, claimed: vec![3] })).await.expect("sent");
+        drop(near);
+        assert!(matches!(far.receive().await, Ok(Some(Message::Hello(hello))) if hello.generation == 7));
+        let Ok(Some(Message::Listeners(listeners))) = far.receive().await else { panic!("no listeners") };
+        assert_eq!(nix::sys::stat::fstat(&listeners[0].1).expect("open").st_ino, inode);
+        assert!(matches!(far.receive().await, Ok(Some(Message::Ready(ready))) if ready.claimed == [3]));
+        assert!(matches!(far.receive().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn a_message_cut_at_every_byte_is_the_same_message() {
+        let (bytes, _) = Message::Hello(Hello { protocol: 1, generation: 7 }).into_frame();
+        for cut in 1..bytes.len() {
+            let (mut near, mut far) = pair();
+            near.socket.write_all(&bytes[..cut]).await.expect("sent");
+            let rest = async {
+                tokio::task::yield_now().await;
+                near.socket.write_all(&bytes[cut..]).await.expect("sent");
+            };
+            let (message, ()) = tokio::join!(far.receive(), rest);
+            assert!(matches!(message, Ok(Some(Message::Hello(hello))) if hello.generation == 7));
+        }
+    }
+
+    #[tokio::test]
+    async fn garbage_is_an_error_and_no_panic() {
+        let (mut near, mut far) = pair();
+        near.socket.write_all(&[0xff; 64]).await.expect("sent");
+        assert!(matches!(far.receive().await, Err(ChannelError::Malformed(_))));
+        let (mut near, mut far) = pair();
+        near.socket.write_all(&[2, 0, 1, 0, 2, 0, 0, 0, b'[', b']']).await.expect("sent");
+        assert!(matches!(far.receive().await, Err(ChannelError::DescriptorsLost)));
+    }
+}

@@ -1,0 +1,233 @@
+//! What is said over the channel, and how it is put into frames.
+//!
+//! A frame is a header of eight bytes (kind: u16, descriptors: u16, length: u32, little-endian) and a payload
+//! of JSON, so that builds of different versions understand each other: a kind that is not known is skipped, a field that is
+//! not known is ignored, a field that is new has a default.
+
+use std::os::fd::OwnedFd;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::listener::ListenerNote;
+
+pub(super) const HEADER: usize = 8;
+
+/// The largest payload that is accepted, in bytes.
+pub(super) const MAX_LENGTH: usize = 1 << 20;
+
+/// The most descriptors that the kernel passes with one message (`SCM_MAX_FD`).
+pub(super) const MAX_DESCRIPTORS: usize = 253;
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) kind: u16,
+    pub(super) descriptors: usize,
+    pub(super) length: usize,
+}
+
+/// One message with its descriptors.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The predecessor introduces itself.
+    Hello(Hello),
+    /// Some of the predecessor's listeners; several messages if they are many.
+    Listeners(Vec<(ListenerNote, OwnedFd)>),
+    /// Nothing more is handed over.
+    Complete,
+    /// The successor could accept.
+    Ready(Ready),
+    /// The predecessor accepts no more.
+    Go,
+    /// The successor accepts.
+    Confirmed,
+    /// The predecessor serves on, and the successor ends.
+    CallOff(Reason),
+    /// Why the successor will not be ready.
+    Failed(Reason),
+    /// A restart was asked for while this one was under way: it is the successor's to carry out.
+    RestartAgain,
+    /// Something that a newer build says.
+    Unknown(u16),
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Hello {
+    /// [`PROTOCOL`](super::PROTOCOL) of who says it.
+    pub(crate) protocol: u32,
+    /// The predecessor's generation.
+    pub(crate) generation: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Ready {
+    pub(crate) protocol: u32,
+    /// Which listeners it has claimed, by their place in the order in which they came.
+    pub(crate) claimed: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Reason {
+    pub(crate) reason: String,
+}
+
+mod kind {
+    pub(super) const HELLO: u16 = 1;
+    pub(super) const LISTENERS: u16 = 2;
+    pub(super) const COMPLETE: u16 = 3;
+    pub(super) const READY: u16 = 4;
+    pub(super) const GO: u16 = 5;
+    pub(super) const CONFIRMED: u16 = 6;
+    pub(super) const CALL_OFF: u16 = 7;
+    pub(super) const FAILED: u16 = 8;
+    pub(super) const RESTART_AGAIN: u16 = 9;
+}
+
+/// Why bytes are no frame, or a frame no message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("a message of {0} bytes")]
+    Length(usize),
+    #[error("a message with {0} descriptors")]
+    Descriptors(usize),
+    #[error("a message of kind {kind} that is malformed: {error}")]
+    Payload { kind: u16, error: serde_json::Error },
+    #[error("a message of kind {kind} with {got} descriptors for {expected}")]
+    Count { kind: u16, expected: usize, got: usize },
+}
+
+impl Header {
+    /// # Errors
+    ///
+    /// Lengths that nobody in their right mind sends.
+    pub(super) fn parse(bytes: [u8; HEADER]) -> Result<Self, Malformed> {
+        let [k0, k1, d0, d1, l0, l1, l2, l3] = bytes;
+        let descriptors = usize::from(u16::from_le_bytes([d0, d1]));
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        match (length, descriptors) {
+            (MAX_LENGTH.., _) => Err(Malformed::Length(length)),
+            (_, count) if count > MAX_DESCRIPTORS => Err(Malformed::Descriptors(count)),
+            _ => Ok(Self { kind: u16::from_le_bytes([k0, k1]), descriptors, length }),
+        }
+    }
+}
+
+impl Message {
+    /// The frame's bytes and the descriptors that go with them.
+    pub(super) fn into_frame(self) -> (Vec<u8>, Vec<OwnedFd>) {
+        match self {
+            Self::Hello(hello) => (frame(kind::HELLO, 0, &hello), Vec::new()),
+            Self::Listeners(listeners) => {
+                let (notes, descriptors): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+                (frame(kind::LISTENERS, descriptors.len(), &notes), descriptors)
+            }
+            Self::Complete => (frame(kind::COMPLETE, 0, &()), Vec::new()),
+            Self::Ready(ready) => (frame(kind::READY, 0, &ready), Vec::new()),
+            Self::Go => (frame(kind::GO, 0, &()), Vec::new()),
+            Self::Confirmed => (frame(kind::CONFIRMED, 0, &()), Vec::new()),
+            Self::CallOff(reason) => (frame(kind::CALL_OFF, 0, &reason), Vec::new()),
+            Self::Failed(reason) => (frame(kind::FAILED, 0, &reason), Vec::new()),
+            Self::RestartAgain => (frame(kind::RESTART_AGAIN, 0, &()), Vec::new()),
+            Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// A payload that its kind cannot have, or descriptors that are missing or too many.
+    pub(super) fn parse(kind: u16, payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<Self, Malformed> {
+        Ok(match kind {
+            kind::HELLO => Self::Hello(json(kind, payload)?),
+            kind::LISTENERS => Self::Listeners(listeners(kind, payload, descriptors)?),
+            kind::COMPLETE => Self::Complete,
+            kind::READY => Self::Ready(json(kind, payload)?),
+            kind::GO => Self::Go,
+            kind::CONFIRMED => Self::Confirmed,
+            kind::CALL_OFF => Self::CallOff(json(kind, payload)?),
+            kind::FAILED => Self::Failed(json(kind, payload)?),
+            kind::RESTART_AGAIN => Self::RestartAgain,
+            unknown => Self::Unknown(unknown),
+        })
+    }
+}
+
+fn frame(kind: u16, descriptors: usize, payload: &impl Serialize) -> Vec<u8> {
+    let payload = serde_json::to_vec(payload).expect("messages are plain data");
+    let descriptors = u16::try_from(descriptors).expect("the caller keeps to MAX_DESCRIPTORS");
+    let length = u32::try_from(payload.len()).expect("messages are small");
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(descriptors.to_le_bytes());
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn json<T: DeserializeOwned>(kind: u16, payload: &[u8]) -> Result<T, Malformed> {
+    serde_json::from_slice(payload).map_err(|error| Malformed::Payload { kind, error })
+}
+
+fn listeners(
+    kind: u16,
+    payload: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<Vec<(ListenerNote, OwnedFd)>, Malformed> {
+    let notes: Vec<ListenerNote> = json(kind, payload)?;
+    match notes.len() == descriptors.len() {
+        true => Ok(notes.into_iter().zip(descriptors).collect()),
+        false => Err(Malformed::Count { kind, expected: notes.len(), got: descriptors.len() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reparse(message: Message) -> Message {
+        let (bytes, descriptors) = message.into_frame();
+        let header = Header::parse(bytes[..HEADER].try_into().expect("a header")).expect("well-formed");
+        assert_eq!(header.length, bytes.len() - HEADER);
+        assert_eq!(header.descriptors, descriptors.len());
+        Message::parse(header.kind, &bytes[HEADER..], descriptors).expect("well-formed")
+    }
+
+    #[test]
+    fn a_message_survives_its_frame() {
+        let note = ListenerNote { requested: ":80".into(), occurrence: 2, local: "[::]:80".into() };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor").into();
+        let Message::Listeners(listeners) = reparse(Message::Listeners(vec![(note.clone(), socket)])) else {
+            panic!("another kind");
+        };
+        assert_eq!(listeners[0].0, note);
+        let ready = Ready { protocol: 1, claimed: vec![0, 2] };
+        assert!(matches!(reparse(Message::Ready(ready.clone())), Message::Ready(read) if read == ready));
+        assert!(matches!(reparse(Message::Unknown(999)), Message::Unknown(999)));
+    }
+
+    #[test]
+    fn fields_of_another_version_are_no_obstacle() {
+        let newer = Message::parse(kind::HELLO, br#"{"generation":3,"flux":[1]}"#, Vec::new());
+        assert!(matches!(newer, Ok(Message::Hello(Hello { generation: 3, protocol: 0 }))));
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let mut bytes = [0; HEADER];
+        bytes[4..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(Header::parse(bytes), Err(Malformed::Length(_))));
+        let mut bytes = [0; HEADER];
+        bytes[2..4].copy_from_slice(&254_u16.to_le_bytes());
+        assert!(matches!(Header::parse(bytes), Err(Malformed::Descriptors(254))));
+    }
+
+    #[test]
+    fn listeners_without_their_descriptors_are_refused() {
+        let payload = br#"[{"requested":":80","occurrence":0,"local":"[::]:80"}]"#;
+        let parsed = Message::parse(kind::LISTENERS, payload, Vec::new());
+        assert!(matches!(parsed, Err(Malformed::Count { expected: 1, got: 0, .. })));
+    }
+}

@@ -1,0 +1,29 @@
+//! Handing over from a predecessor to a successor: the protocol of the two and its failures.
+//!
+//! ```text
+//!   predecessor                          channel                        successor
+//!   Serving
+//!     posix_spawn ───────────────────────────────────────────────────▶  Starting
+//!   Starting    ── Hello, Listeners…, Complete ─────────────────────▶   claims, binds, builds
+//!               ◀───────────────────────────────────────── Ready ──    Ready
+//!   Pausing       accepts nothing any more
+//!               ── Go ──────────────────────────────────────────────▶
+//!               ◀─────────────────────────────────────── Confirmed ──   Serving: accepts
+//!   Draining      lets its listeners go
+//! ```
+//!
+//! Until it has confirmed, whatever goes wrong with the successor ends the successor, and the predecessor
+//! serves on. From then on the successor serves, whatever becomes of the predecessor. Nothing in here knows of
+//! HTTP.
+
+pub(crate) mod channel;
+pub(crate) mod environment;
+pub(crate) mod launch;
+mod message;
+pub(crate) mod predecessor;
+mod process;
+pub(crate) mod successor;
+
+/// The version of the protocol that this build speaks. It is only ever told, never compared to refuse: a
+/// process skips what it does not know, and listeners always go over.
+const PROTOCOL: u32 = 1;

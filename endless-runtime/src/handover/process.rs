@@ -1,0 +1,100 @@
+//! A process that this one started: waited for, ended, reaped.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal as Number, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::log::event;
+
+/// How often a process is looked after where the kernel does not tell of its end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A child of this process, reaped exactly once.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Pid,
+    watch: Watch,
+    /// How it ended, once it is reaped and its number may be anybody's.
+    end: Option<String>,
+}
+
+impl Process {
+    /// `pid` has just been started and is nobody else's to wait for.
+    pub(super) fn started(pid: Pid) -> Self {
+        Self { pid, watch: Watch::over(pid), end: None }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits for the end and reaps. Says how it ended: "exited with status 1". Cancel safe.
+    pub(crate) async fn ended(&mut self) -> String {
+        loop {
+            if let Some(end) = &self.end {
+                return end.clone();
+            }
+            self.end = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(_, status)) => Some(format!("exited with status {status}")),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(format!("was killed by {signal}")),
+                Ok(_) | Err(Errno::EINTR) => {
+                    self.watch.something().await;
+                    None
+                }
+                // Whoever started us has SIGCHLD ignored, so the kernel reaps by itself.
+                Err(_) => Some("ended".to_owned()),
+            };
+        }
+    }
+
+    /// Ends it for certain.
+    pub(crate) fn kill(&self) {
+        self.signal(Number::SIGKILL);
+    }
+
+    pub(crate) fn signal(&self, signal: Number) {
+        if self.end.is_some() {
+            return;
+        }
+        if let Err(error) = kill(self.pid, signal) {
+            event!(WARN, "cannot signal the successor", signal = signal, successor = self.pid, error = error);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Watch(Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>);
+
+#[cfg(target_os = "linux")]
+impl Watch {
+    /// Kernels before 5.3 have no pidfd, and a process may be short of descriptors: then it is looked after by time.
+    fn over(pid: Pid) -> Self {
+        Self(crate::sys::pidfd_open(pid).ok())
+    }
+
+    async fn something(&self) {
+        match &self.0 {
+            Some(pidfd) => drop(pidfd.readable().await),
+            None => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+struct Watch;
+
+#[cfg(not(target_os = "linux"))]
+impl Watch {
+    fn over(_pid: Pid) -> Self {
+        Self
+    }
+
+    async fn something(&self) {
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,36 @@
+//! The runtime of [`endless`](https://docs.rs/endless-server): listeners, handover, drain, signals and hooks.
+//!
+//! Use the facade, which this crate is a part of and in step with.
+
+mod address;
+mod api;
+mod body;
+mod config;
+mod connection;
+mod control;
+mod entry;
+mod error;
+mod grammar;
+mod hammer;
+mod handover;
+mod listener;
+mod log;
+#[doc(hidden)]
+pub mod private;
+mod process;
+mod server;
+mod servers;
+mod service;
+mod signal;
+mod sys;
+
+pub use address::{Address, Endpoint, IntoAddress};
+pub use api::{
+    Draining, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart, shutdown, status,
+};
+pub use body::Body;
+pub use config::Config;
+pub use error::{Error, Result};
+pub use server::{Server, Serving, serve};
+pub use service::{HttpService, HyperService, ServiceFn, hyper_service, service_fn};
+pub use signal::{Event, Outcome, Phase, Sender, Signal};

@@ -1,0 +1,56 @@
+//! Addresses resolved and bound.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use nix::libc;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::grammar::AddressText;
+
+/// The addresses that `address` may mean, in the order in which they are tried.
+pub(crate) async fn resolve(address: &AddressText) -> io::Result<Vec<SocketAddr>> {
+    match address {
+        AddressText::Tcp { host, port } => {
+            Ok(tokio::net::lookup_host((host.as_str(), *port)).await?.collect())
+        }
+        AddressText::AllInterfaces { port } => {
+            Ok(vec![(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()])
+        }
+        AddressText::Unix(_) | AddressText::Systemd(_) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "this kind of address is not supported yet"))
+        }
+    }
+}
+
+/// Binds the first of `candidates` that can be bound, and listens. `AllInterfaces` is one IPv6 socket that
+/// takes IPv4 too; a machine without IPv6 falls back to the candidate after it.
+pub(crate) fn bind(address: &AddressText, candidates: &[SocketAddr], backlog: u32) -> io::Result<OwnedFd> {
+    let both_families = matches!(address, AddressText::AllInterfaces { .. });
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in candidates {
+        match listen(*candidate, both_families, backlog) {
+            Ok(socket) => return Ok(socket),
+            Err(error) if both_families && !is_without_ipv6(&error) => return Err(error),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn listen(address: SocketAddr, both_families: bool, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!both_families)?;
+    }
+    // Without it, connections of an earlier process in TIME_WAIT would keep the port for a minute.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}

@@ -1,0 +1,113 @@
+//! Listeners that came from the predecessor, until a server of this process claims them.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+/// What is said of a listener when it is handed over.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct ListenerNote {
+    /// The address as it was configured.
+    pub(crate) requested: String,
+    /// How many servers before it were configured with the same text.
+    pub(crate) occurrence: usize,
+    /// What the kernel bound.
+    pub(crate) local: String,
+}
+
+/// The listeners of the predecessor, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Inheritance {
+    items: Vec<Item>,
+}
+
+#[derive(Debug)]
+struct Item {
+    note: ListenerNote,
+    /// `None` once it is claimed.
+    socket: Option<OwnedFd>,
+}
+
+impl Inheritance {
+    pub(crate) fn new(listeners: Vec<(ListenerNote, OwnedFd)>) -> Self {
+        let items = listeners.into_iter().map(|(note, socket)| Item { note, socket: Some(socket) });
+        Self { items: items.collect() }
+    }
+
+    /// Claims by configured address: `localhost:80` keeps its listener whatever the name resolves to now, and
+    /// of several `127.0.0.1:0` each keeps its own.
+    pub(crate) fn claim_configured(&mut self, requested: &str, occurrence: usize) -> Option<OwnedFd> {
+        self.take(|note| note.requested == requested && note.occurrence == occurrence)
+    }
+
+    /// Claims by bound address: another text that means the same, `127.0.0.1:80` for `localhost:80`. One that
+    /// `is_spoken_for` by its configured address is left for that server.
+    pub(crate) fn claim_bound(
+        &mut self,
+        candidates: &[SocketAddr],
+        is_spoken_for: impl Fn(&ListenerNote) -> bool,
+    ) -> Option<OwnedFd> {
+        self.take(|note| {
+            let bound = note.local.parse().ok();
+            bound.is_some_and(|bound: SocketAddr| candidates.contains(&bound)) && !is_spoken_for(note)
+        })
+    }
+
+    fn take(&mut self, wanted: impl Fn(&ListenerNote) -> bool) -> Option<OwnedFd> {
+        let item = self.items.iter_mut().find(|item| item.socket.is_some() && wanted(&item.note))?;
+        item.socket.take()
+    }
+
+    pub(crate) fn unclaimed(&self) -> impl Iterator<Item = &ListenerNote> {
+        self.items.iter().filter(|item| item.socket.is_some()).map(|item| &item.note)
+    }
+
+    /// Which of them, by their place in the predecessor's list, were claimed.
+    pub(crate) fn claimed(&self) -> Vec<usize> {
+        let numbered = self.items.iter().enumerate();
+        numbered.filter(|(_, item)| item.socket.is_none()).map(|(number, _)| number).collect()
+    }
+
+    /// Closes this process's copies of what nobody claimed.
+    pub(crate) fn give_up_unclaimed(&mut self) {
+        self.items.retain(|item| item.socket.is_none());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inheritance(notes: &[(&str, usize, &str)]) -> Inheritance {
+        let listeners = notes.iter().map(|(requested, occurrence, local)| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor").into();
+            let note = ListenerNote {
+                requested: requested.to_string(),
+                occurrence: *occurrence,
+                local: local.to_string(),
+            };
+            (note, socket)
+        });
+        Inheritance::new(listeners.collect())
+    }
+
+    #[test]
+    fn several_of_the_same_text_keep_their_own() {
+        let mut inheritance =
+            inheritance(&[("127.0.0.1:0", 0, "127.0.0.1:40001"), ("127.0.0.1:0", 1, "127.0.0.1:40002")]);
+        assert!(inheritance.claim_configured("127.0.0.1:0", 1).is_some());
+        assert_eq!(inheritance.claimed(), [1]);
+        assert!(inheritance.claim_configured("127.0.0.1:0", 1).is_none(), "claimed once");
+        assert!(inheritance.claim_configured("127.0.0.1:0", 2).is_none(), "a third is new");
+        assert_eq!(inheritance.unclaimed().count(), 1);
+    }
+
+    #[test]
+    fn another_text_claims_what_is_bound_to_the_same_address() {
+        let mut inheritance = inheritance(&[("localhost:80", 0, "127.0.0.1:80")]);
+        let candidates = ["[::1]:80".parse().expect("v6"), "127.0.0.1:80".parse().expect("v4")];
+        assert!(inheritance.claim_bound(&candidates, |_| true).is_none(), "spoken for");
+        assert!(inheritance.claim_bound(&candidates, |_| false).is_some());
+    }
+}

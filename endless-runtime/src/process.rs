@@ -1,0 +1,129 @@
+//! What the parts of a running process share: its settings, its servers, its hooks, and the stage of its life.
+
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::{self, Config, Manner};
+use crate::control;
+use crate::error::{Error, Result};
+use crate::servers::Servers;
+use crate::signal::hook::Hooks;
+
+/// Where a process stands in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Not ready, or not told to go.
+    #[default]
+    Starting,
+    Serving,
+    /// Nothing new is accepted; what is in flight is finished.
+    Draining,
+    /// Everything is finished, and `serve` returns.
+    Finished,
+}
+
+/// What somebody asks of the process.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Restart { reply: oneshot::Sender<Result<u32>> },
+    Shutdown,
+    /// A server could not be started; told to a predecessor that waits for this process.
+    Failed { reason: String },
+}
+
+/// The one of this process, from its first server on.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) config: Config,
+    pub(crate) servers: Servers,
+    pub(crate) hooks: Hooks,
+    generation: AtomicU64,
+    commands: mpsc::UnboundedSender<Command>,
+    /// The PID of a successor that is starting, or 0: it must not outlive a hammered predecessor.
+    pub(crate) starting: AtomicI32,
+}
+
+static PROCESS: OnceLock<Process> = OnceLock::new();
+
+/// There before the process is, for handlers that ask for [`draining`](crate::draining) early.
+static STAGE: LazyLock<watch::Sender<Stage>> = LazyLock::new(watch::Sender::default);
+
+impl Process {
+    /// The process, if a server was started or it was configured.
+    pub(crate) fn current() -> Option<&'static Self> {
+        PROCESS.get()
+    }
+
+    /// The process; with the default settings if nobody has configured it.
+    ///
+    /// # Errors
+    ///
+    /// Unusable settings in the environment, or a machine that is out of threads or descriptors.
+    pub(crate) fn get_or_start() -> Result<&'static Self> {
+        Self::start_with(Config::new, Manner::Imperative, |_| Ok(()))
+    }
+
+    /// Starts the process with these settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::get_or_start`], and if it was started before.
+    pub(crate) fn configure(config: Config, manner: Manner) -> Result<&'static Self> {
+        let late = "the process must be configured before its first server, and once";
+        Self::start_with(|| config, manner, |_| Err(Error::configuration(late)))
+    }
+
+    fn start_with(
+        config: impl FnOnce() -> Config,
+        manner: Manner,
+        if_started: impl Fn(&'static Self) -> Result<()>,
+    ) -> Result<&'static Self> {
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = PROCESS.get() {
+            return if_started(process).map(|()| process);
+        }
+        let config = config().overruled_by(config::environment(), manner)?;
+        let (commands, received) = mpsc::unbounded_channel();
+        let prepared = control::prepare(config.signals)?;
+        let process = PROCESS.get_or_init(|| Self {
+            config,
+            servers: Servers::new(),
+            hooks: Hooks::default(),
+            generation: AtomicU64::new(0),
+            commands,
+            starting: AtomicI32::new(0),
+        });
+        control::start(process, prepared, received)?;
+        Ok(process)
+    }
+
+    /// Whether a successor is starting.
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.starting.load(Relaxed) != 0
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        // The control thread lives as long as the process.
+        let _unheard = self.commands.send(command);
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Relaxed);
+    }
+}
+
+/// The stage that this process is in, and a way to wait for another.
+pub(crate) fn stage() -> watch::Receiver<Stage> {
+    STAGE.subscribe()
+}
+
+pub(crate) fn enter(stage: Stage) {
+    STAGE.send_replace(stage);
+}

@@ -1,0 +1,396 @@
+//! The servers of this process: who is registered, bound and accepting, and when they add up to ready.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::address::Address;
+use crate::connection::{Connections, Totals};
+use crate::error::{Error, Result};
+use crate::grammar::AddressText;
+use crate::listener::{self, Gate, Inheritance, Listener, ListenerNote};
+
+/// For how long after the last registration an inherited listener that nobody claims is waited for.
+const UNCLAIMED_GRACE: Duration = Duration::from_secs(5);
+
+/// Every server of the process.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    table: Mutex<Table>,
+    /// Told of every change that readiness depends on.
+    changed: Notify,
+    /// Told whenever a server lost its last connection or its acceptor.
+    emptied: Arc<Notify>,
+    inheritance: watch::Sender<Option<Arc<Mutex<Inheritance>>>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    entries: Vec<Arc<Entry>>,
+    /// Unregistered, with connections still to finish.
+    departed: Vec<Arc<Entry>>,
+    accepting: bool,
+    held: bool,
+    /// Whether all servers there will be are registered, as in the declarative form.
+    complete: bool,
+    last_registration: Instant,
+}
+
+/// One registered server.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    text: AddressText,
+    requested: String,
+    /// How many registered before it with the same text.
+    occurrence: usize,
+    bound: OnceLock<Address>,
+    pub(crate) gate: Gate,
+    pub(crate) connections: Arc<Connections>,
+}
+
+/// What is handed over of one server.
+pub(crate) struct Heirloom {
+    note: ListenerNote,
+    listener: Arc<Listener>,
+    entry: Arc<Entry>,
+}
+
+impl Heirloom {
+    /// What goes over the channel; this process keeps its own descriptor.
+    pub(crate) fn duplicate(&self) -> io::Result<(ListenerNote, OwnedFd)> {
+        Ok((self.note.clone(), self.listener.as_fd().try_clone_to_owned()?))
+    }
+}
+
+impl Servers {
+    pub(crate) fn new() -> Self {
+        let table = Table {
+            entries: Vec::new(),
+            departed: Vec::new(),
+            accepting: false,
+            held: false,
+            complete: false,
+            last_registration: Instant::now(),
+        };
+        Self {
+            table: Mutex::new(table),
+            changed: Notify::new(),
+            emptied: Arc::default(),
+            inheritance: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn register(&self, text: AddressText) -> Arc<Entry> {
+        let requested = text.to_string();
+        let mut table = self.table();
+        let occurrence = table.entries.iter().filter(|entry| entry.requested == requested).count();
+        let connections = Connections::new(Arc::clone(&self.emptied));
+        let gate = Gate::new(Arc::clone(&connections));
+        let entry = Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
+        table.entries.push(Arc::clone(&entry));
+        table.last_registration = Instant::now();
+        drop(table);
+        self.changed.notify_one();
+        entry
+    }
+
+    /// Forgets a server; what its connections have in flight is finished.
+    pub(crate) fn unregister(&self, entry: &Arc<Entry>) {
+        entry.gate.last_call();
+        entry.connections.leave();
+        let mut table = self.table();
+        table.entries.retain(|other| !Arc::ptr_eq(other, entry));
+        table.departed.retain(|other| !other.connections.is_empty());
+        table.departed.push(Arc::clone(entry));
+        drop(table);
+        self.changed.notify_one();
+    }
+
+    /// Gives `entry` its inherited listener, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be resolved or bound.
+    pub(crate) async fn listen(&self, entry: &Entry, backlog: u32) -> Result<Address> {
+        let failed = |error| Error::bind(&entry.requested, error);
+        let socket = match self.claim_configured(entry).await {
+            Some(socket) => socket,
+            None => {
+                let candidates = listener::resolve(&entry.text).await.map_err(failed)?;
+                match self.claim_bound(&candidates) {
+                    Some(socket) => socket,
+                    None => listener::bind(&entry.text, &candidates, backlog)
+                        .map_err(|error| self.explain(entry, error))?,
+                }
+            }
+        };
+        let listener = Listener::new(socket).map_err(failed)?;
+        let address = Address::new(entry.requested.clone(), listener.local().clone());
+        entry.gate.install(listener);
+        Ok(address)
+    }
+
+    /// Lets `entry` count as bound, and accept if the others do.
+    pub(crate) fn bound(&self, entry: &Entry, address: Address) {
+        let table = self.table();
+        entry.bound.set(address).expect("a server is bound once");
+        if table.accepting {
+            entry.gate.open();
+        }
+        drop(table);
+        self.changed.notify_one();
+    }
+
+    async fn claim_configured(&self, entry: &Entry) -> Option<OwnedFd> {
+        let inheritance = self.arrived().await;
+        lock(&inheritance).claim_configured(&entry.requested, entry.occurrence)
+    }
+
+    fn claim_bound(&self, candidates: &[SocketAddr]) -> Option<OwnedFd> {
+        let inheritance = self.inheritance.borrow().clone()?;
+        let table = self.table();
+        lock(&inheritance).claim_bound(candidates, |note| {
+            table.entries.iter().any(|entry| entry.is_configured_as(note))
+        })
+    }
+
+    /// An address in use may be one that the predecessor has under another name, which cannot change
+    /// hands without a moment in which nobody listens.
+    fn explain(&self, entry: &Entry, error: io::Error) -> Error {
+        let inheritance = self.inheritance.borrow().clone();
+        let overlapped = inheritance.and_then(|inheritance| {
+            let inheritance = lock(&inheritance);
+            inheritance.unclaimed().find(|note| overlap(&entry.text, note)).map(|note| note.local.clone())
+        });
+        match overlapped {
+            Some(local) if error.kind() == io::ErrorKind::AddrInUse => Error::bind(
+                format_args!("{} (it overlaps {local}, which the predecessor listens on)", entry.requested),
+                error,
+            ),
+            _ => Error::bind(&entry.requested, error),
+        }
+    }
+
+    /// What came from the predecessor: nothing, for the first generation. Servers wait for it to bind.
+    pub(crate) fn inherit(&self, listeners: Vec<(ListenerNote, OwnedFd)>) {
+        self.inheritance.send_replace(Some(Arc::new(Mutex::new(Inheritance::new(listeners)))));
+        self.changed.notify_one();
+    }
+
+    async fn arrived(&self) -> Arc<Mutex<Inheritance>> {
+        let mut arrival = self.inheritance.subscribe();
+        let arrived = arrival.wait_for(Option::is_some).await.expect("the sender lives as long as self");
+        Arc::clone(arrived.as_ref().expect("waited for"))
+    }
+
+    /// Resolves when this process is ready: at least one server registered, all of them bound, nothing held,
+    /// and every inherited listener claimed or given up. Returns which were claimed and what was given up.
+    pub(crate) async fn ready(&self) -> (Vec<usize>, Vec<ListenerNote>) {
+        let inheritance = self.arrived().await;
+        loop {
+            let changed = self.changed.notified();
+            match self.readiness(&inheritance) {
+                Readiness::Ready => break,
+                Readiness::NotYet => changed.await,
+                Readiness::At(instant) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(instant) => {}
+                },
+            }
+        }
+        let inheritance = lock(&inheritance);
+        (inheritance.claimed(), inheritance.unclaimed().cloned().collect())
+    }
+
+    fn readiness(&self, inheritance: &Mutex<Inheritance>) -> Readiness {
+        let table = self.table();
+        let all_bound = !table.entries.is_empty() && table.entries.iter().all(|entry| entry.bound.get().is_some());
+        if !all_bound || table.held {
+            return Readiness::NotYet;
+        }
+        let given_up = table.last_registration + UNCLAIMED_GRACE;
+        let all_claimed = lock(inheritance).unclaimed().next().is_none();
+        if table.complete || all_claimed || Instant::now() >= given_up {
+            Readiness::Ready
+        } else {
+            Readiness::At(given_up)
+        }
+    }
+
+    pub(crate) fn hold_ready(&self, held: bool) {
+        self.table().held = held;
+        self.changed.notify_one();
+    }
+
+    /// Says that no more servers will be registered, so that nobody is waited for.
+    pub(crate) fn complete(&self) {
+        self.table().complete = true;
+        self.changed.notify_one();
+    }
+
+    /// Begins to accept, and closes what nobody claimed.
+    pub(crate) fn open(&self) {
+        let mut table = self.table();
+        table.accepting = true;
+        table.entries.iter().filter(|entry| entry.bound.get().is_some()).for_each(|entry| entry.gate.open());
+        if let Some(inheritance) = self.inheritance.borrow().as_ref() {
+            lock(inheritance).give_up_unclaimed();
+        }
+    }
+
+    /// When this returns, nothing is accepted until [`Servers::open`].
+    pub(crate) fn pause(&self) {
+        let mut table = self.table();
+        table.accepting = false;
+        table.entries.iter().for_each(|entry| entry.gate.pause());
+    }
+
+    /// What a successor gets.
+    pub(crate) fn heirlooms(&self) -> Vec<Heirloom> {
+        let table = self.table();
+        table.entries.iter().filter_map(|entry| entry.heirloom()).collect()
+    }
+
+    /// Lets all listeners go: those of `claimed` to the successor, the rest for good.
+    pub(crate) fn let_go(&self, claimed: &[Heirloom]) {
+        let table = self.table();
+        for entry in &table.entries {
+            match claimed.iter().any(|heirloom| Arc::ptr_eq(&heirloom.entry, entry)) {
+                true => entry.gate.close(),
+                false => entry.gate.last_call(),
+            }
+        }
+    }
+
+    /// Asks every connection to leave.
+    pub(crate) fn leave(&self) {
+        self.table().entries.iter().for_each(|entry| entry.connections.leave());
+    }
+
+    /// How many connections are still open.
+    pub(crate) fn connections(&self) -> usize {
+        self.table().everyone().map(|entry| entry.connections.totals().connections).sum()
+    }
+
+    /// Resolves when no server has a connection or could get one.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.table().everyone().all(|entry| entry.connections.is_empty()) {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// The bound servers, each with what its connections add up to.
+    pub(crate) fn totals(&self) -> Vec<(Address, Totals)> {
+        let table = self.table();
+        let bound = table.entries.iter().filter_map(|entry| Some((entry.bound.get()?.clone(), entry)));
+        bound.map(|(address, entry)| (address, entry.connections.totals())).collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+}
+
+impl Table {
+    fn everyone(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter().chain(&self.departed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    NotYet,
+    /// Unless something changes before.
+    At(Instant),
+    Ready,
+}
+
+impl Entry {
+    pub(crate) fn requested(&self) -> &str {
+        &self.requested
+    }
+
+    fn is_configured_as(&self, note: &ListenerNote) -> bool {
+        self.requested == note.requested && self.occurrence == note.occurrence
+    }
+
+    fn heirloom(self: &Arc<Self>) -> Option<Heirloom> {
+        let address = self.bound.get()?;
+        let note = ListenerNote {
+            requested: self.requested.clone(),
+            occurrence: self.occurrence,
+            local: address.to_string(),
+        };
+        Some(Heirloom { note, listener: self.gate.listener()?, entry: Arc::clone(self) })
+    }
+}
+
+/// Whether binding `text` needs the same port as a listener of the predecessor.
+fn overlap(text: &AddressText, note: &ListenerNote) -> bool {
+    let port = match text {
+        AddressText::Tcp { port, .. } | AddressText::AllInterfaces { port } => *port,
+        AddressText::Unix(_) | AddressText::Systemd(_) => return false,
+    };
+    note.local.parse().is_ok_and(|local: SocketAddr| local.port() == port)
+}
+
+/// Nothing under these locks panics half-way through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(address: &str) -> AddressText {
+        address.parse().expect("an address")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ready_needs_every_registered_server_bound() {
+        let servers = Servers::new();
+        servers.inherit(Vec::new());
+        let inheritance = servers.arrived().await;
+        assert_eq!(servers.readiness(&inheritance), Readiness::NotYet, "nobody is registered");
+        let entry = servers.register(text("127.0.0.1:0"));
+        assert_eq!(servers.readiness(&inheritance), Readiness::NotYet, "not bound");
+        let address = servers.listen(&entry, 16).await.expect("bound");
+        servers.bound(&entry, address);
+        assert_eq!(servers.readiness(&inheritance), Readiness::Ready);
+        servers.hold_ready(true);
+        assert_eq!(servers.readiness(&inheritance), Readiness::NotYet, "held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unclaimed_listener_is_waited_for_and_then_given_up() {
+        let servers = Servers::new();
+        let note = ListenerNote { requested: "[::1]:1".into(), occurrence: 0, local: "[::1]:1".into() };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor");
+        servers.inherit(vec![(note.clone(), socket.into())]);
+        let entry = servers.register(text("127.0.0.1:0"));
+        let address = servers.listen(&entry, 16).await.expect("bound");
+        servers.bound(&entry, address);
+        let begin = Instant::now();
+        let (claimed, given_up) = servers.ready().await;
+        assert_eq!((claimed, given_up), (vec![], vec![note]));
+        assert!(begin.elapsed() >= UNCLAIMED_GRACE);
+    }
+
+    #[tokio::test]
+    async fn two_servers_of_one_text_are_told_apart() {
+        let servers = Servers::new();
+        let first = servers.register(text("127.0.0.1:0"));
+        let second = servers.register(text("127.0.0.1:0"));
+        assert_eq!((first.occurrence, second.occurrence), (0, 1));
+    }
+}

@@ -1,0 +1,83 @@
+//! The one file with `unsafe`: what neither std nor nix offers safely.
+//!
+//! Each function takes and returns owned or borrowed descriptors, so that raw numbers stay in here, in
+//! the environment variable that names an inherited one, and in the message parser's tests.
+#![allow(unsafe_code, reason = "everything in here is what the rest of the crate must not need")]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::Signal;
+
+/// Takes ownership of a descriptor that the kernel has just installed for us by `SCM_RIGHTS`.
+pub(crate) fn own_received(raw: RawFd) -> OwnedFd {
+    // SAFETY: `recvmsg` hands every descriptor of a control message out exactly once, and the caller
+    // passes each number straight from there.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}
+
+/// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected
+/// one, and sets close-on-exec on it.
+pub(crate) fn own_inherited(raw: RawFd, inode: u64) -> Option<OwnedFd> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `fstat` writes a whole `stat` on success and fails on a number that is not open.
+    let stat = match unsafe { libc::fstat(raw, stat.as_mut_ptr()) } {
+        0 => unsafe { stat.assume_init() },
+        _ => return None,
+    };
+    if stat.st_ino != inode || stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+        return None;
+    }
+    // SAFETY: the inode is that of the socket that the predecessor made for this process alone, and
+    // `handover::environment` calls this once, before anything else could have taken the number.
+    let owned = unsafe { OwnedFd::from_raw_fd(raw) };
+    fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    Some(owned)
+}
+
+/// A descriptor that becomes readable when the process `pid` ends (`pidfd_open(2)`).
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: the call takes two integers and returns a new close-on-exec descriptor or -1.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let pidfd = match RawFd::try_from(raw) {
+        // SAFETY: the number is fresh and nobody else's.
+        Ok(raw) if raw >= 0 => unsafe { OwnedFd::from_raw_fd(raw) },
+        _ => return Err(std::io::Error::last_os_error()),
+    };
+    // SAFETY: an `OwnedFd` refers to one and the same open descriptor for as long as it lives.
+    unsafe { tokio::io::unix::AsyncFd::register(pidfd) }.map_err(Into::into)
+}
+
+/// Whether `signal` is ignored by this process now (`sigaction(2)` with no new action).
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null new action only asks; the old one is written whole on success.
+    unsafe {
+        libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ends the process at once: no destructor, no `atexit` function that a stuck thread could hold up.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit(2)` has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Runs [`crate::control::prepare_successor`] before `main`, and so before the program can have started a
+/// thread: signals come to a successor blocked, and a thread started before handlers stand would pass the
+/// blocked set on to every process that it starts.
+#[used]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"),
+    unsafe(link_section = ".init_array")
+)]
+#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        crate::control::prepare_successor();
+    }
+    before_main
+};

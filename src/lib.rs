@@ -1,0 +1,11 @@
+//! Replace a running HTTP service without losing a request.
+
+pub use endless_macros::{hook, main};
+pub use endless_runtime::{
+    Address, Body, Config, Draining, Endpoint, Error, Event, HttpService, HyperService, IntoAddress, Outcome,
+    Phase, Result, Sender, Server, ServerStatus, ServiceFn, Serving, Signal, State, Status, configure, draining,
+    hold_ready, hyper_service, pid, ready, restart, serve, service_fn, shutdown, status,
+};
+
+#[doc(hidden)]
+pub use endless_runtime::private as __private;

@@ -1,0 +1,4 @@
+#[endless::hook(ready)]
+fn hook(_: &mut endless::Event) {}
+
+fn main() {}

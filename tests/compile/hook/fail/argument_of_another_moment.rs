@@ -1,0 +1,4 @@
+#[endless::hook(before_begin)]
+fn hook(_: &endless::Event) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(ready, crate = "not a path")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook()]
+fn hook() {}
+
+fn main() {}

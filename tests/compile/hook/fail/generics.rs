@@ -1,0 +1,4 @@
+#[endless::hook(ready)]
+fn hook<T>() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(hammered)]
+async fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(ready = true)]
+fn hook() {}
+
+fn main() {}

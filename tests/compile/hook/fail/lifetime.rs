@@ -1,0 +1,4 @@
+#[endless::hook(ready)]
+fn hook<'a>(_: &'a endless::Event) {}
+
+fn main() {}

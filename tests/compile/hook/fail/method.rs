@@ -1,0 +1,8 @@
+struct App;
+
+impl App {
+    #[endless::hook(ready)]
+    fn hook(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(before_begn)]
+fn hook() {}
+
+fn main() {}

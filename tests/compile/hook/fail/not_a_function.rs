@@ -1,0 +1,4 @@
+#[endless::hook(ready)]
+struct Hook;
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(order = 1)]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(ready, order = 2147483648)]
+fn hook() {}
+
+fn main() {}

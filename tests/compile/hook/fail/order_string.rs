@@ -1,0 +1,4 @@
+#[endless::hook(ready, order = "1")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = "SIGHUP", ready)]
+fn hook() {}
+
+fn main() {}

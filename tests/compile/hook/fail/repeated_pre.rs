@@ -1,0 +1,4 @@
+#[endless::hook(pre = "SIGHUP", pre = "SIGINT")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = ["SIGHUP", "hup"])]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct Failure;
+
+#[endless::hook(ready)]
+fn hook() -> Result<(), Failure> {
+    Err(Failure)
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[endless::hook(ready)]
+fn hook() -> i32 {
+    0
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(post = "SIGCHLD")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = "SIGKILL")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook("SIGHUP")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = [])]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = ["SIGINT", SIGTERM])]
+fn hook() {}
+
+fn main() {}

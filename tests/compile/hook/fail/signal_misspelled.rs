@@ -1,0 +1,4 @@
+#[endless::hook(pre = "SIGHPU")]
+fn hook() {}
+
+fn main() {}

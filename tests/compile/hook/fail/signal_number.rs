@@ -1,0 +1,4 @@
+#[endless::hook(pre = 1)]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(post = "restart")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = SIGHUP)]
+fn hook() {}
+
+fn main() {}

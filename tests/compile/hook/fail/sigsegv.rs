@@ -1,0 +1,4 @@
+#[endless::hook(pre = "SIGSEGV")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(pre = "stop")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(ready, timeout = "never")]
+async fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(ready, timeout = 10)]
+async fn hook() {}
+
+fn main() {}

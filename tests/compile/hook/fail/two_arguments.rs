@@ -1,0 +1,4 @@
+#[endless::hook(ready)]
+fn hook(_: &endless::Event, _: u8) {}
+
+fn main() {}

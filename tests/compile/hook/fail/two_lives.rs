@@ -1,0 +1,4 @@
+#[endless::hook(ready, drained)]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::hook(signal = "SIGHUP")]
+fn hook() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[endless::main]
+async fn main(arguments: Vec<String>, more: u8) {
+    drop((arguments, more));
+}

@@ -1,0 +1,2 @@
+#[endless::main(crate = "::no_such_crate")]
+async fn main() {}

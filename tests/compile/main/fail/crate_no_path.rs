@@ -1,0 +1,2 @@
+#[endless::main(crate = "not a path")]
+async fn main() {}

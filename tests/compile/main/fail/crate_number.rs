@@ -1,0 +1,2 @@
+#[endless::main(crate = 4)]
+async fn main() {}

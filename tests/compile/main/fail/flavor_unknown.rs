@@ -1,0 +1,2 @@
+#[endless::main(flavor = "vanilla")]
+async fn main() {}

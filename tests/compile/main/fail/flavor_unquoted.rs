@@ -1,0 +1,2 @@
+#[endless::main(flavor = current_thread)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main]
+async fn main<T>() {}

@@ -1,0 +1,2 @@
+#[endless::main(hammer_time = 30)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(hammer_time = "60 parsecs")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(idle_grace = "-2s")]
+async fn main() {}

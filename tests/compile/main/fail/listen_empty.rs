@@ -1,0 +1,4 @@
+#[endless::main(listen = "")]
+async fn main() -> axum::Router {
+    axum::Router::new()
+}

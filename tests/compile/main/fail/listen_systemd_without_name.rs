@@ -1,0 +1,4 @@
+#[endless::main(listen = "systemd:")]
+async fn main() -> axum::Router {
+    axum::Router::new()
+}

@@ -1,0 +1,4 @@
+#[endless::main(listen = "unix:")]
+async fn main() -> axum::Router {
+    axum::Router::new()
+}

@@ -1,0 +1,4 @@
+#[endless::main(listen = "127.0.0.1")]
+async fn main() -> axum::Router {
+    axum::Router::new()
+}

@@ -1,0 +1,2 @@
+#[endless::main(hammertime = "30s")]
+async fn main() {}

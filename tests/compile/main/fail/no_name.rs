@@ -1,0 +1,2 @@
+#[endless::main("127.0.0.1:4242")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(hammer_time)]
+async fn main() {}

@@ -1,0 +1,4 @@
+#[endless::main]
+struct Main;
+
+fn main() {}

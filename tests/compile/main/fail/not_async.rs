@@ -1,0 +1,4 @@
+#[endless::main]
+fn main() {
+    std::future::ready(()).await
+}

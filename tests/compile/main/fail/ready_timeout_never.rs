@@ -1,0 +1,2 @@
+#[endless::main(ready_timeout = "never")]
+async fn main() {}

@@ -1,0 +1,6 @@
+struct Failure;
+
+#[endless::main]
+async fn main() -> Result<(), Failure> {
+    Err(Failure)
+}

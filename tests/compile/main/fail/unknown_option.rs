@@ -1,0 +1,2 @@
+#[endless::main(port = 4242)]
+async fn main() {}

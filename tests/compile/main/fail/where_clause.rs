@@ -1,0 +1,6 @@
+#[endless::main]
+async fn main()
+where
+    String: Clone,
+{
+}

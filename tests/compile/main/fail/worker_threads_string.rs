@@ -1,0 +1,2 @@
+#[endless::main(worker_threads = "4")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(worker_threads = 0)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(crate = "::endless")]
+async fn main() {}

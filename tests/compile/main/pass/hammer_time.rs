@@ -1,0 +1,2 @@
+#[endless::main(hammer_time = "500ms")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(hammer_time = "never")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(idle_grace = "0s")]
+async fn main() {}

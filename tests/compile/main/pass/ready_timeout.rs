@@ -1,0 +1,2 @@
+#[endless::main(ready_timeout = "1m")]
+async fn main() {}

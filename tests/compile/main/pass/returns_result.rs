@@ -1,0 +1,4 @@
+#[endless::main]
+async fn main() -> endless::Result<()> {
+    Ok(())
+}

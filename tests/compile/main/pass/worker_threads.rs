@@ -1,0 +1,2 @@
+#[endless::main(worker_threads = 2)]
+async fn main() {}

@@ -1,0 +1,25 @@
+//! What the integration tests share: clients that forgive nothing, a guard around a real server process, and ways to
+//! build the programs that it runs. Include it with `mod support;`.
+
+// Each test binary compiles this tree for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod cargo;
+mod h2_client;
+mod http1;
+mod process;
+mod random;
+mod report;
+mod running;
+mod strict;
+mod tools;
+
+pub(crate) use cargo::{example, example_with, install};
+pub(crate) use h2_client::H2Load;
+pub(crate) use http1::{Connection, Response};
+pub(crate) use process::{App, Line, Mark, Source, alive, children, descriptors};
+pub(crate) use random::Random;
+pub(crate) use report::{Failure, Latencies, Report};
+pub(crate) use running::Running;
+pub(crate) use strict::{Kind, Load, fnv1a, promise};
+pub(crate) use tools::tool;
