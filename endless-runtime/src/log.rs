@@ -1,7 +1,7 @@
 //! What the process says of itself: `tracing` events with target `endless`, or, where the program has
 //! installed no subscriber, the same lines on stderr, so that nothing is silent by default.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::Write as _;
 
 use tracing::dispatcher;
@@ -32,12 +32,11 @@ pub(crate) fn line(level: &str, message: &str, fields: &[(&str, &dyn Display)]) 
     let mut line = format!("{level} endless: {message}");
     for (name, value) in fields {
         let value = value.to_string();
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = if value.is_empty() || value.contains([' ', '"', '\n', '=']) {
-            write!(line, " {name}={value:?}")
+        if value.is_empty() || value.contains([' ', '"', '\n', '=']) {
+            line.push_str(&format!(" {name}={value:?}"));
         } else {
-            write!(line, " {name}={value}")
-        };
+            line.push_str(&format!(" {name}={value}"));
+        }
     }
     line
 }

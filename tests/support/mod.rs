@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod cargo;
+mod counts;
 mod h2_client;
 mod http1;
 mod process;
@@ -15,6 +16,7 @@ mod strict;
 mod tools;
 
 pub(crate) use cargo::{example, example_with, install};
+pub(crate) use counts::restarts;
 pub(crate) use h2_client::H2Load;
 pub(crate) use http1::{Connection, Response};
 pub(crate) use process::{App, Line, Mark, Source, alive, children, descriptors};

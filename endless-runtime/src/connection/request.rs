@@ -122,6 +122,8 @@ impl Asked {
         };
         if self.must_close(response.status()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            // To a response of HTTP/1.1 for a client of HTTP/1.0, hyper would add "keep-alive" all the same.
+            *response.version_mut() = self.version;
         }
         response.map(|body| ResponseBody { body, in_flight: self.in_flight })
     }

@@ -1,0 +1,156 @@
+//! What the tests' programs serve: every kind of answer that a drain meets, and the ways to start badly.
+
+use std::convert::Infallible;
+use std::fs;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, Request};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::middleware::map_response;
+use axum::routing::{any, get, post};
+use serde::Deserialize;
+use tower::ServiceExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Which build this is, so that a test can tell one from the other.
+const VERSION: &str = match option_env!("APP_VERSION") {
+    Some(version) => version,
+    None => "unnamed",
+};
+
+/// Carries out what the file that `APP_PLAN` names says, if there is one: the next generation can be made to
+/// start badly without a change to its environment.
+pub(crate) fn follow_plan() -> Result<(), String> {
+    match plan().as_str() {
+        "exit" => std::process::exit(3),
+        "panic" => panic!("as planned"),
+        "error" => Err("as planned".to_owned()),
+        "hang" => loop {
+            std::thread::park();
+        },
+        "abort" => std::process::abort(),
+        _ => Ok(()),
+    }
+}
+
+/// The plan's text; empty without one.
+pub(crate) fn plan() -> String {
+    let file = std::env::var("APP_PLAN").unwrap_or_default();
+    fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+}
+
+pub(crate) fn routes() -> Router {
+    Router::new()
+        .route("/hello", get(|| async { "WORLD!" }))
+        .route("/sleep", get(sleep))
+        .route("/upload", post(upload))
+        .route("/stream", get(stream))
+        .route("/status", get(|| async { axum::Json(endless::status()) }))
+        .route("/restart", get(restart))
+        .route("/shutdown", get(|| async { endless::shutdown() }))
+        .route("/until_draining", get(until_draining))
+        .route("/echo", any(echo))
+        .route("/hang", get(std::future::pending::<()>))
+        .route("/spin", get(|| async { spin() }))
+        .route("/block", get(|| async { tokio::task::spawn_blocking(spin).await.expect("no panic") }))
+        .route("/panic", get(|| async { panicking() }))
+        .layer(map_response(signed))
+}
+
+/// Says which process and which build has answered.
+async fn signed(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert("x-pid", HeaderValue::from(std::process::id()));
+    headers.insert("x-version", HeaderValue::from_static(VERSION));
+    response
+}
+
+#[derive(Deserialize)]
+struct Milliseconds {
+    ms: u64,
+}
+
+async fn sleep(Query(Milliseconds { ms }): Query<Milliseconds>) -> String {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    format!("slept {ms}")
+}
+
+async fn upload(body: Bytes) -> String {
+    let checksum =
+        body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    format!("received {} {checksum:016x}", body.len())
+}
+
+/// Ten pieces, one every `ms` milliseconds.
+async fn stream(Query(Milliseconds { ms }): Query<Milliseconds>) -> Body {
+    let pieces = futures_util::stream::unfold(0, move |piece| async move {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        (piece < 10).then(|| (Ok::<_, Infallible>(format!("piece {piece}\n")), piece + 1))
+    });
+    Body::from_stream(pieces)
+}
+
+async fn restart() -> String {
+    match endless::restart().await {
+        Ok(pid) => format!("restarted {pid}"),
+        Err(error) => format!("not restarted: {error}"),
+    }
+}
+
+async fn until_draining() -> &'static str {
+    endless::draining().await;
+    "draining"
+}
+
+/// Switches protocols, says when the drain begins, and gives every byte back until the client closes.
+async fn echo(mut request: Request) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let mut io = hyper_util::rt::TokioIo::new(upgraded);
+        let mut bytes = [0; 1024];
+        let mut draining = Some(endless::draining());
+        loop {
+            tokio::select! {
+                () = async { draining.as_mut().expect("still there").await }, if draining.is_some() => {
+                    draining = None;
+                    if io.write_all(b"draining\n").await.is_err() { return }
+                }
+                read = io.read(&mut bytes) => match read {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => if io.write_all(&bytes[..count]).await.is_err() { return },
+                }
+            }
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert("upgrade", HeaderValue::from_static("echo"));
+    response
+}
+
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn panicking() {
+    panic!("as the client wished");
+}
+
+/// The routes as a service that fails at `/error`, which axum's own handlers never do.
+pub(crate) fn failing_at_error(routes: Router) -> impl endless::HttpService {
+    endless::service_fn(move |request: http::Request<endless::Body>| {
+        let routes = routes.clone();
+        async move {
+            match request.uri().path() {
+                "/error" => Err("as the client wished"),
+                _ => Ok(routes.oneshot(request).await.unwrap_or_else(|never| match never {})),
+            }
+        }
+    })
+}
