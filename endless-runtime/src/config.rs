@@ -123,10 +123,8 @@ impl Config {
                 "{variable} is set, but this program says in its code where it listens"
             )));
         }
-        let value = row
-            .form
-            .parse(text)
-            .map_err(|refusal| Error::configuration(format!("{variable}: {refusal}")))?;
+        let value =
+            row.form.parse(text).map_err(|refusal| Error::configuration(format!("{variable}: {refusal}")))?;
         self.set(row, value);
         Ok(())
     }
@@ -158,7 +156,8 @@ fn warn_of_unknown(variable: &str) {
 
 /// The environment as text; a variable that is not is none of ours.
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]
@@ -172,7 +171,10 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_attribute() {
         let config = Config::from_attribute(&[("hammer_time", "30s"), ("idle_grace", "1s")])
-            .overruled_by(variables(&[("ENDLESS_HAMMER_TIME", "never"), ("PATH", "/bin")]), Manner::Imperative)
+            .overruled_by(
+                variables(&[("ENDLESS_HAMMER_TIME", "never"), ("PATH", "/bin")]),
+                Manner::Imperative,
+            )
             .expect("well-formed");
         assert_eq!(config.hammer_time, None);
         assert_eq!(config.idle_grace, Duration::from_secs(1));
@@ -191,8 +193,7 @@ mod tests {
     #[test]
     fn listen_counts_in_the_declarative_form_only() {
         let listen = variables(&[("ENDLESS_LISTEN", "127.0.0.1:80,[::1]:81")]);
-        let declarative =
-            Config::new().overruled_by(listen.clone(), Manner::Declarative).expect("accepted");
+        let declarative = Config::new().overruled_by(listen.clone(), Manner::Declarative).expect("accepted");
         assert_eq!(declarative.listen.len(), 2);
         let refused = Config::new().overruled_by(listen, Manner::Imperative).expect_err("refused");
         assert!(refused.to_string().starts_with("ENDLESS_LISTEN is set"), "{refused}");

@@ -22,7 +22,7 @@ use crate::handover::launch::Launch;
 use crate::handover::predecessor::{Predecessor, Wish};
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
-use crate::process::{Command, Process, Stage, enter};
+use crate::process::{Command, Failure, Process, Stage, enter};
 use crate::service::BoxFuture;
 use crate::signal::hook::{Moment, has_hook};
 use crate::signal::{Event, Outcome, Received, Signal, Signals, Tty, ignored_now, unblock};
@@ -36,60 +36,72 @@ pub(crate) struct Prepared {
     launch: Launch,
 }
 
-/// What [`prepare_successor`] has prepared before `main`.
-static BEFORE_MAIN: Mutex<Option<io::Result<Prepared>>> = Mutex::new(None);
+/// What stands already before `main`, in a successor.
+struct Early {
+    runtime: Runtime,
+    signals: Signals,
+    predecessor: FromPredecessor,
+}
+
+static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 
 /// Called before `main`: catches the signals that came blocked. Does nothing in a process that is no successor.
+///
+/// It must not look at the hooks: they are collected before `main` too, in no order that could be relied on.
 pub(crate) fn prepare_successor() {
     if let Some(from) = environment::take() {
-        *BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare_now(true, Some(from)));
+        *BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare_early(from));
     }
 }
 
+fn prepare_early(predecessor: FromPredecessor) -> io::Result<Early> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let blocked = SigSet::thread_get_mask()?;
+    let blocked: Vec<Signal> =
+        Signal::ALL.into_iter().filter(|signal| blocked.contains(signal.number())).collect();
+    let signals = {
+        let _context = runtime.enter();
+        Signals::catch(&blocked, predecessor.ignored.clone(), Tty::look())?
+    };
+    unblock(&blocked)?;
+    Ok(Early { runtime, signals, predecessor })
+}
+
+/// Prepares the process; `with_signals` says whether it handles them.
+///
 /// # Errors
 ///
 /// If the machine is out of descriptors, or does not say what this process runs.
-pub(crate) fn prepare(signals: bool) -> Result<Prepared> {
-    let prepared = BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let prepared = prepared.unwrap_or_else(|| prepare_now(signals, environment::take()));
+pub(crate) fn prepare(with_signals: bool) -> Result<Prepared> {
+    let early = BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let prepared = early.transpose().and_then(|early| prepare_now(early, with_signals));
     prepared.map_err(|error| Error::configuration(format!("cannot start: {}", describe(&error))))
 }
 
-fn prepare_now(signals: bool, predecessor: Option<FromPredecessor>) -> io::Result<Prepared> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let ignored = match &predecessor {
-        Some(from) => from.ignored.clone(),
-        None => ignored_now(),
-    };
-    let handled: Vec<Signal> = Signal::ALL.into_iter().filter(|signal| is_handled(*signal)).collect();
-    let launch = Launch::of_this_process(ignored.clone(), handled.clone())?;
-    let signals = match signals {
-        true => Some(catch(&runtime, handled, ignored, predecessor.is_some())?),
-        false => None,
-    };
-    Ok(Prepared { runtime, signals, predecessor, launch })
+fn prepare_now(early: Option<Early>, with_signals: bool) -> io::Result<Prepared> {
+    let handled: Vec<Signal> =
+        Signal::ALL.into_iter().filter(|signal| with_signals && is_handled(*signal)).collect();
+    match early {
+        Some(Early { runtime, signals, predecessor }) => {
+            handled.iter().try_for_each(|signal| signals.add(*signal))?;
+            let launch = Launch::of_this_process(predecessor.ignored.clone(), handled)?;
+            Ok(Prepared { runtime, signals: Some(signals), predecessor: Some(predecessor), launch })
+        }
+        None => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let ignored = ignored_now();
+            let signals = {
+                let _context = runtime.enter();
+                with_signals.then(|| Signals::catch(&handled, ignored.clone(), Tty::look())).transpose()?
+            };
+            let launch = Launch::of_this_process(ignored, handled)?;
+            Ok(Prepared { runtime, signals, predecessor: None, launch })
+        }
+    }
 }
 
 fn is_handled(signal: Signal) -> bool {
     Signal::ALWAYS.contains(&signal) || has_hook(signal)
-}
-
-/// A predecessor may have blocked a signal for hooks that this build has none for: it comes too, and gets its default action.
-fn catch(
-    runtime: &Runtime,
-    mut handled: Vec<Signal>,
-    ignored: Vec<Signal>,
-    is_successor: bool,
-) -> io::Result<Signals> {
-    let _context = runtime.enter();
-    let blocked = SigSet::thread_get_mask()?;
-    let came_blocked = |signal: &Signal| is_successor && blocked.contains(signal.number());
-    handled.extend(Signal::ALL.into_iter().filter(|signal| came_blocked(signal) && !is_handled(*signal)));
-    let signals = Signals::catch(&handled, ignored, Tty::look())?;
-    if is_successor {
-        unblock(&handled)?;
-    }
-    Ok(signals)
 }
 
 /// Starts the control thread.
@@ -104,11 +116,13 @@ pub(crate) fn start(
 ) -> Result<()> {
     let run = move || {
         let Prepared { runtime, signals, predecessor, launch } = prepared;
-        let control = Control::new(process, signals, commands, launch);
-        runtime.block_on(control.live(predecessor));
+        let control = Control::new(process, signals, commands, launch, predecessor);
+        runtime.block_on(control.live());
     };
     let started = thread::Builder::new().name("endless".to_owned()).spawn(run);
-    started.map(drop).map_err(|error| Error::configuration(format!("cannot start a thread: {}", describe(&error))))
+    started
+        .map(drop)
+        .map_err(|error| Error::configuration(format!("cannot start a thread: {}", describe(&error))))
 }
 
 /// The state of a process's life, and what is under way.
@@ -119,7 +133,7 @@ struct Control {
     commands: mpsc::UnboundedReceiver<Command>,
     /// Until this generation serves.
     arrival: Option<BoxFuture<'static, Option<Predecessor>>>,
-    failure: watch::Sender<Option<String>>,
+    failures: mpsc::UnboundedSender<Failure>,
     /// A predecessor that may still pass a restart on.
     predecessor: Option<BoxFuture<'static, ()>>,
     restart: Option<Restart>,
@@ -170,15 +184,17 @@ impl Control {
         signals: Option<Signals>,
         commands: mpsc::UnboundedReceiver<Command>,
         launch: Launch,
+        from: Option<FromPredecessor>,
     ) -> Self {
+        let (failures, reported) = mpsc::unbounded_channel();
         Self {
             process,
             // One a process, for as long as it lives.
             launch: Box::leak(Box::new(launch)),
             signals,
             commands,
-            arrival: None,
-            failure: watch::Sender::new(None),
+            arrival: Some(Box::pin(arrive(process, from, reported))),
+            failures,
             predecessor: None,
             restart: None,
             again: None,
@@ -191,8 +207,7 @@ impl Control {
     }
 
     /// Ends with the process.
-    async fn live(mut self, from: Option<FromPredecessor>) {
-        self.arrival = Some(Box::pin(arrive(self.process, from, self.failure.subscribe())));
+    async fn live(mut self) {
         loop {
             tokio::select! {
                 received = next_signal(&mut self.signals) => self.on_signal(received),
@@ -229,15 +244,15 @@ impl Control {
         match command {
             Command::Restart { reply } => self.restart_wanted(self.event(Signal::Hangup), Some(reply)),
             Command::Shutdown => self.stop(self.event(Signal::Terminate)),
-            Command::Failed { reason } => drop(self.failure.send_replace(Some(reason))),
+            // Once this generation serves, nobody waits for it any more.
+            Command::Failed(failure) => drop(self.failures.send(failure)),
         }
     }
 
     fn on_arrival(&mut self, predecessor: Option<Predecessor>) {
-        if self.life != Life::Going {
-            return;
-        }
-        let of = predecessor.as_ref().map_or_else(|| "none".to_owned(), |predecessor| predecessor.pid().to_string());
+        let of = predecessor
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |predecessor| predecessor.pid().to_string());
         let generation = self.process.generation();
         event!(INFO, "serving", pid = getpid(), generation = generation, predecessor = of);
         self.predecessor = predecessor.map(|mut predecessor| -> BoxFuture<'static, ()> {
@@ -257,10 +272,13 @@ impl Control {
             event!(WARN, "restart ignored: draining", pid = getpid());
             wanted.answer(|| Err(Error::draining("restart")));
         } else if getpid().as_raw() == 1 {
-            let reason = "a restart would change PID 1, whose end ends the container; run it with supervise = true";
+            let reason =
+                "a restart would change PID 1, whose end ends the container; run it with supervise = true";
             event!(WARN, "restart refused", pid = getpid(), reason = reason);
             wanted.answer(|| Err(Error::restart(reason)));
-        } else if let Some(restart) = self.restart.as_mut().filter(|_| self.process.starting.load(Relaxed) == 0) {
+        } else if let Some(restart) =
+            self.restart.as_mut().filter(|_| self.process.starting.load(Relaxed) == 0)
+        {
             restart.wanted.replies.append(&mut wanted.replies);
         } else if self.restart.is_some() || self.arrival.is_some() {
             event!(INFO, "restart remembered", pid = getpid());
@@ -342,6 +360,8 @@ impl Control {
             return;
         }
         self.life = Life::Stopping;
+        // One that does not serve yet never will: its predecessor serves on.
+        self.arrival = None;
         if let Some(restart) = &self.restart {
             restart.call_off.send_replace(Some(format!("stopped by {}", signal_text(&event))));
         }
@@ -388,9 +408,14 @@ impl Control {
         let event = match &cause {
             Cause::Stop(event) | Cause::Restarted { event, .. } => event.clone(),
         };
-        event!(INFO, "draining", pid = getpid(), cause = signal_text(&event), connections = process.servers.connections());
+        event!(
+            INFO,
+            "draining",
+            pid = getpid(),
+            cause = signal_text(&event),
+            connections = process.servers.connections()
+        );
         self.life = Life::Draining;
-        self.arrival = None;
         if self.hammer.is_none() {
             self.hammer = Some(Hammer::raise(process, process.config.hammer_time, event));
         }
@@ -445,7 +470,7 @@ impl Wanted {
 async fn arrive(
     process: &'static Process,
     from: Option<FromPredecessor>,
-    failure: watch::Receiver<Option<String>>,
+    failures: mpsc::UnboundedReceiver<Failure>,
 ) -> Option<Predecessor> {
     let mut predecessor = match from.map(Predecessor::meet) {
         Some(Ok(predecessor)) => Some(predecessor),
@@ -463,7 +488,7 @@ async fn arrive(
         None => Vec::new(),
     };
     process.servers.inherit(listeners);
-    let predecessor = take_over(process, predecessor, failure).await;
+    let predecessor = take_over(process, predecessor, failures).await;
     process.servers.open();
     enter(Stage::Serving);
     predecessor
@@ -472,7 +497,7 @@ async fn arrive(
 async fn take_over(
     process: &'static Process,
     mut predecessor: Option<Predecessor>,
-    mut failure: watch::Receiver<Option<String>>,
+    mut failures: mpsc::UnboundedReceiver<Failure>,
 ) -> Option<Predecessor> {
     let claimed = loop {
         tokio::select! {
@@ -492,10 +517,11 @@ async fn take_over(
                 // Not ready yet, whatever it says.
                 Wish::Go => {}
             },
-            reason = next_failure(&mut failure) => {
+            Some(Failure { reason, told }) = failures.recv() => {
                 if let Some(predecessor) = &mut predecessor {
                     predecessor.report_failure(reason).await;
                 }
+                drop(told);
             }
         }
     };
@@ -521,13 +547,6 @@ async fn next_wish(predecessor: &mut Option<Predecessor>) -> Wish {
     match predecessor {
         Some(predecessor) => predecessor.wish().await,
         None => pending().await,
-    }
-}
-
-async fn next_failure(failure: &mut watch::Receiver<Option<String>>) -> String {
-    match failure.changed().await {
-        Ok(()) => failure.borrow_and_update().clone().unwrap_or_default(),
-        Err(_) => pending().await,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::{Config, Manner};
 use crate::error::{self, BoxError, Error};
 use crate::grammar::Flavor;
-use crate::process::{Command, Process};
+use crate::process::Process;
 use crate::server::{Server, Serving};
 use crate::service::{IntoOutcome, IntoService};
 
@@ -33,7 +33,8 @@ where
 {
     live(options, Manner::Declarative, |process| async move {
         let service = main().await.into_service()?;
-        let servers = process.config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
+        let servers =
+            process.config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
         let servings: Vec<Serving> = servers.map(Server::serve).collect();
         process.servers.complete();
         all(servings).await.map_err(Into::into)
@@ -70,7 +71,7 @@ where
         // Dropping the runtime waits for what still blocks a thread, and the hammer for nobody.
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            process.command(Command::Failed { reason: error.to_string() });
+            runtime.block_on(process.report_failure(error.to_string()));
             let status = fail(&*error, 1);
             runtime.shutdown_background();
             status

@@ -68,7 +68,12 @@ fn strike(process: &'static Process, event: Event) -> ! {
     let connections = process.servers.connections();
     let (done, last_words) = channel();
     let say = move || {
-        event!(WARN, "[STOP - Hammer Time] Forcefully shutting down", pid = getpid(), connections = connections);
+        event!(
+            WARN,
+            "[STOP - Hammer Time] Forcefully shutting down",
+            pid = getpid(),
+            connections = connections
+        );
         run_hammered(&event.with(Outcome::Hammered { connections }));
         drop(done);
     };

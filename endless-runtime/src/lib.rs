@@ -26,7 +26,8 @@ mod sys;
 
 pub use address::{Address, Endpoint, IntoAddress};
 pub use api::{
-    Draining, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart, shutdown, status,
+    Draining, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart, shutdown,
+    status,
 };
 pub use body::Body;
 pub use config::Config;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,9 +30,19 @@ pub(crate) enum Stage {
 pub(crate) enum Command {
     Restart { reply: oneshot::Sender<Result<u32>> },
     Shutdown,
-    /// A server could not be started; told to a predecessor that waits for this process.
-    Failed { reason: String },
+    Failed(Failure),
 }
+
+/// Why this process will not be ready, for a predecessor that waits for it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    /// Dropped when the predecessor was told, or nobody is there to be.
+    pub(crate) told: oneshot::Sender<()>,
+}
+
+/// For how long a process that fails waits until its predecessor is told why.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The one of this process, from its first server on.
 #[derive(Debug)]
@@ -108,6 +119,13 @@ impl Process {
     pub(crate) fn command(&self, command: Command) {
         // The control thread lives as long as the process.
         let _unheard = self.commands.send(command);
+    }
+
+    /// Tells a predecessor that waits for this process why it will not be ready. Needs a tokio runtime.
+    pub(crate) async fn report_failure(&self, reason: String) {
+        let (told, report) = oneshot::channel();
+        self.command(Command::Failed(Failure { reason, told }));
+        let _told_or_late = tokio::time::timeout(REPORT_TIMEOUT, report).await;
     }
 
     pub(crate) fn generation(&self) -> u64 {

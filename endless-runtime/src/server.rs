@@ -17,7 +17,7 @@ use crate::connection::{self, Acceptor};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::log::event;
-use crate::process::{Command, Process, Stage, stage};
+use crate::process::{Process, Stage, stage};
 use crate::servers::Entry;
 use crate::service::{BoxFuture, HttpService};
 
@@ -63,9 +63,9 @@ impl<S: HttpService> Server<S> {
             Ok(registration) => {
                 let entry = Arc::clone(&registration.entry);
                 let future = Box::pin(run(registration.process, entry, service, backlog));
-                Serving { future, _registration: Some(registration) }
+                Serving { future, registration: Some(registration) }
             }
-            Err(error) => Serving { future: Box::pin(async { Err(error) }), _registration: None },
+            Err(error) => Serving { future: Box::pin(async { Err(error) }), registration: None },
         }
     }
 }
@@ -83,14 +83,18 @@ impl<S> fmt::Debug for Server<S> {
 #[must_use = "a server is bound when its future is polled"]
 pub struct Serving {
     future: BoxFuture<'static, Result<()>>,
-    _registration: Option<Registration>,
+    registration: Option<Registration>,
 }
 
 impl Future for Serving {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.future.as_mut().poll(cx)
+        let ended = self.future.as_mut().poll(cx);
+        if ended.is_ready() {
+            self.registration = None;
+        }
+        ended
     }
 }
 
@@ -131,18 +135,29 @@ async fn run<S: HttpService>(
     backlog: u32,
 ) -> Result<()> {
     process.hooks.run_on(Handle::current());
-    let address = match process.servers.listen(&entry, backlog).await {
-        Ok(address) => address,
-        Err(error) => {
-            process.command(Command::Failed { reason: error.to_string() });
-            return Err(error);
+    tokio::select! {
+        biased;
+        // Also if it was never bound, because the process was stopped while it started.
+        () = finished() => Ok(()),
+        Err(error) = begin(process, &entry, service, backlog) => {
+            process.report_failure(error.to_string()).await;
+            Err(error)
         }
-    };
+    }
+}
+
+/// Binds and begins to accept; the accepting goes on by itself.
+async fn begin<S: HttpService>(
+    process: &'static Process,
+    entry: &Arc<Entry>,
+    service: S,
+    backlog: u32,
+) -> Result<()> {
+    let address = process.servers.listen(entry, backlog).await?;
     event!(INFO, "listening", address = address, pid = getpid(), generation = process.generation());
     process.hooks.before_begin(&address).await;
-    tokio::spawn(accept(Arc::clone(&entry), entry.connections.acceptor(), service, process.config.idle_grace));
-    process.servers.bound(&entry, address);
-    finished().await;
+    tokio::spawn(accept(Arc::clone(entry), entry.connections.acceptor(), service, process.config.idle_grace));
+    process.servers.bound(entry, address);
     Ok(())
 }
 

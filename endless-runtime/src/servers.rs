@@ -91,7 +91,8 @@ impl Servers {
         let occurrence = table.entries.iter().filter(|entry| entry.requested == requested).count();
         let connections = Connections::new(Arc::clone(&self.emptied));
         let gate = Gate::new(Arc::clone(&connections));
-        let entry = Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
+        let entry =
+            Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
         table.entries.push(Arc::clone(&entry));
         table.last_registration = Instant::now();
         drop(table);
@@ -154,9 +155,8 @@ impl Servers {
     fn claim_bound(&self, candidates: &[SocketAddr]) -> Option<OwnedFd> {
         let inheritance = self.inheritance.borrow().clone()?;
         let table = self.table();
-        lock(&inheritance).claim_bound(candidates, |note| {
-            table.entries.iter().any(|entry| entry.is_configured_as(note))
-        })
+        lock(&inheritance)
+            .claim_bound(candidates, |note| table.entries.iter().any(|entry| entry.is_configured_as(note)))
     }
 
     /// An address in use may be one that the predecessor has under another name, which cannot change
@@ -209,7 +209,8 @@ impl Servers {
 
     fn readiness(&self, inheritance: &Mutex<Inheritance>) -> Readiness {
         let table = self.table();
-        let all_bound = !table.entries.is_empty() && table.entries.iter().all(|entry| entry.bound.get().is_some());
+        let all_bound =
+            !table.entries.is_empty() && table.entries.iter().all(|entry| entry.bound.get().is_some());
         if !all_bound || table.held {
             return Readiness::NotYet;
         }

@@ -5,9 +5,9 @@ mod routes;
 use endless::Event;
 
 #[endless::main(listen = "127.0.0.1:0")]
-async fn main() -> Result<axum::Router, String> {
+async fn main() -> Result<impl endless::HttpService, String> {
     routes::follow_plan()?;
-    Ok(routes::routes())
+    Ok(routes::failing_at_error(routes::routes()))
 }
 
 #[endless::hook(pre = "SIGHUP")]

@@ -23,10 +23,7 @@ use crate::service::HttpService;
 pub(super) async fn serve<S: HttpService>(io: Io, service: S, idle_grace: Duration) {
     let state = Arc::clone(io.state());
     let requests = Requests::new(service, Arc::clone(&state));
-    let connection = Builder::new()
-        .header_read_timeout(None)
-        .serve_connection(io, requests)
-        .with_upgrades();
+    let connection = Builder::new().header_read_timeout(None).serve_connection(io, requests).with_upgrades();
     let mut connection = pin!(connection);
     let mut leaving = Leaving { state, idle_grace, deadline: None };
     poll_fn(|cx| match connection.as_mut().poll(cx) {

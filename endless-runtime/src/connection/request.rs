@@ -130,8 +130,7 @@ impl Asked {
 
     /// Asked when the head is written, so that a response that began before the drain says it too.
     fn must_close(&self, status: StatusCode) -> bool {
-        let upgraded =
-            status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
+        let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
         self.in_flight.connection().is_leaving() && self.version < Version::HTTP_2 && !upgraded
     }
 }

@@ -78,7 +78,8 @@ impl Channel {
         while sent < bytes.len() {
             // With the first byte, and then never again.
             let numbers = if sent == 0 { &numbers[..] } else { &[] };
-            sent += self.socket.async_io(Interest::WRITABLE, || self.send_some(&bytes[sent..], numbers)).await?;
+            sent +=
+                self.socket.async_io(Interest::WRITABLE, || self.send_some(&bytes[sent..], numbers)).await?;
         }
         Ok(())
     }
@@ -149,12 +150,24 @@ fn receive_some(socket: &impl AsFd, space: &mut [u8]) -> io::Result<(usize, Vec<
     Ok((received.bytes, descriptors, received.flags.contains(MsgFlags::MSG_CTRUNC)))
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
 fn close_on_exec() -> MsgFlags {
     MsgFlags::MSG_CMSG_CLOEXEC
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+)))]
 fn close_on_exec() -> MsgFlags {
     MsgFlags::empty()
 }

@@ -76,10 +76,7 @@ impl Gate {
     }
 
     /// The next connection, already counted; `None` once the listener was let go.
-    pub(crate) fn poll_accept(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<(Stream, Registered)>>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<(Stream, Registered)>>> {
         let mut door = self.door();
         let accepted = match (door.stance, &door.listener) {
             (Stance::Closed, _) => return Poll::Ready(None),

@@ -9,9 +9,9 @@ use std::pin::Pin;
 use futures_core::Stream as _;
 use nix::sys::signal::SigSet;
 use nix::unistd::getsid;
-use signal_hook::low_level::siginfo::{Cause, Origin};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
-use signal_hook_tokio::SignalsInfo;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+use signal_hook_tokio::{Handle, SignalsInfo};
 
 use super::{Sender, Signal};
 use crate::sys;
@@ -19,6 +19,7 @@ use crate::sys;
 /// The stream of caught signals.
 pub(crate) struct Signals {
     stream: SignalsInfo<WithOrigin>,
+    handle: Handle,
     ignored_at_start: Vec<Signal>,
     tty: Tty,
 }
@@ -35,8 +36,17 @@ pub(crate) struct Received {
 impl Signals {
     /// Catches `signals` from now on. Needs the tokio runtime that will read them.
     pub(crate) fn catch(signals: &[Signal], ignored_at_start: Vec<Signal>, tty: Tty) -> io::Result<Self> {
-        let stream = SignalsInfo::with_exfiltrator(signals.iter().map(|signal| signal.number() as i32), WithOrigin::default())?;
-        Ok(Self { stream, ignored_at_start, tty })
+        let stream = SignalsInfo::with_exfiltrator(
+            signals.iter().map(|signal| signal.number() as i32),
+            WithOrigin::default(),
+        )?;
+        let handle = stream.handle();
+        Ok(Self { stream, handle, ignored_at_start, tty })
+    }
+
+    /// Catches one more; one that is caught already stays so.
+    pub(crate) fn add(&self, signal: Signal) -> io::Result<()> {
+        self.handle.add_signal(signal.number() as i32)
     }
 
     /// The next signal that counts. Cancel safe.
@@ -54,10 +64,10 @@ impl Signals {
     /// job) stays ignored when the terminal sends it; somebody's `kill` still counts.
     fn judge(&self, origin: &Origin) -> Option<Received> {
         let signal = Signal::from_number(origin.signal)?;
-        let sender = origin.process.as_ref().map(|process| Sender {
-            pid: u32::try_from(process.pid).unwrap_or(0),
-            uid: process.uid,
-        });
+        let sender = origin
+            .process
+            .as_ref()
+            .map(|process| Sender { pid: u32::try_from(process.pid).unwrap_or(0), uid: process.uid });
         let from_kernel = matches!(origin.cause, Cause::Kernel);
         let hangup = signal == Signal::Hangup && (from_kernel || self.tty.hung_up(sender));
         let ignored = (from_kernel || hangup) && self.ignored_at_start.contains(&signal);

@@ -11,8 +11,8 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use axum::middleware::map_response;
 use axum::routing::{any, get, post};
 use serde::Deserialize;
-use tower::ServiceExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower::ServiceExt as _;
 
 /// Which build this is, so that a test can tell one from the other.
 const VERSION: &str = match option_env!("APP_VERSION") {
@@ -78,8 +78,9 @@ async fn sleep(Query(Milliseconds { ms }): Query<Milliseconds>) -> String {
 }
 
 async fn upload(body: Bytes) -> String {
-    let checksum =
-        body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let checksum = body
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     format!("received {} {checksum:016x}", body.len())
 }
 
