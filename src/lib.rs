@@ -1,10 +1,10 @@
-//! Replace a running HTTP service without losing a request.
+#![doc = include_str!("../README.md")]
 
 pub use endless_macros::{hook, main};
 pub use endless_runtime::{
     Address, Body, Config, Draining, Endpoint, Error, Event, HttpService, HyperService, IntoAddress, Outcome,
-    Phase, Result, Sender, Server, ServerStatus, ServiceFn, Serving, Signal, State, Status, configure,
-    draining, hold_ready, hyper_service, pid, ready, restart, serve, service_fn, shutdown, status,
+    Phase, Result, Sender, Server, ServerStatus, ServiceFn, Serving, Signal, State, Status, configure, draining,
+    hold_ready, hyper_service, pid, ready, restart, serve, service_fn, shutdown, status,
 };
 
 #[doc(hidden)]

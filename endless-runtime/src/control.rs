@@ -428,7 +428,7 @@ impl Control {
     }
 
     fn on_drained(&mut self) {
-        event!(INFO, "drained", pid = getpid());
+        event!(INFO, "drained", pid = getpid(), requests = self.process.servers.requests());
         self.life = Life::Drained;
         self.finish_if_drained();
     }

@@ -2,8 +2,11 @@
 //! installed no subscriber, the same lines on stderr, so that nothing is silent by default.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
@@ -41,10 +44,22 @@ pub(crate) fn line(level: &str, message: &str, fields: &[(&str, &dyn Display)]) 
     line
 }
 
+/// For how long, in milliseconds, a line may wait until somebody reads a pipe that is full.
+const PATIENCE: u8 = 100;
+
 /// One write a line, so that the lines of two generations that share a stderr do not mix. A stderr that is
-/// gone must not stop the service, so a failure is dropped.
+/// gone, or that nobody reads, must not stop the service, so a failure is dropped.
+///
+/// Not through std's stderr: whoever is stuck in a write to it holds its lock.
 pub(crate) fn to_stderr(line: &str) {
-    let _dropped = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    static STUCK: AtomicBool = AtomicBool::new(false);
+    let stderr = io::stderr();
+    let patience = if STUCK.load(Relaxed) { PollTimeout::ZERO } else { PollTimeout::from(PATIENCE) };
+    let writable = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], patience);
+    STUCK.store(writable == Ok(0), Relaxed);
+    if writable != Ok(0) {
+        let _dropped = nix::unistd::write(stderr, format!("{line}\n").as_bytes());
+    }
 }
 
 #[cfg(test)]

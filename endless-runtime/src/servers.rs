@@ -278,6 +278,11 @@ impl Servers {
         self.table().everyone().map(|entry| entry.connections.totals().connections).sum()
     }
 
+    /// How many requests were begun since the start of the process.
+    pub(crate) fn requests(&self) -> u64 {
+        self.table().everyone().map(|entry| entry.connections.totals().requests).sum()
+    }
+
     /// Resolves when no server has a connection or could get one.
     pub(crate) async fn emptied(&self) {
         loop {

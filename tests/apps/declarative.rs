@@ -1,8 +1,11 @@
 //! The tests' program in the declarative form, with hooks that say that they ran.
 
+mod ordered;
 mod routes;
 
-use endless::Event;
+use endless::{Address, Event};
+// A crate that is linked and has hooks; nothing else of it is used.
+use hook_library as _;
 
 #[endless::main(listen = "127.0.0.1:0")]
 async fn main() -> Result<impl endless::HttpService, String> {
@@ -10,7 +13,7 @@ async fn main() -> Result<impl endless::HttpService, String> {
     Ok(routes::failing_at_error(routes::routes()))
 }
 
-#[endless::hook(pre = "SIGHUP")]
+#[endless::hook(pre = "SIGHUP", timeout = "2s")]
 async fn check(event: &Event) -> Result<(), String> {
     note("pre", event);
     match routes::plan().as_str() {
@@ -27,8 +30,37 @@ fn report(event: &Event) {
 }
 
 #[endless::hook(pre = ["usr1", "SIGTERM"], post = "SIGUSR1")]
-async fn both(event: &Event) {
+async fn both(event: &Event) -> Result<(), String> {
     note(if event.outcome().is_some() { "post" } else { "pre" }, event);
+    match routes::plan().as_str() {
+        "refuse the stop" => Err("as planned".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+#[endless::hook(pre = "SIGUSR1")]
+async fn in_the_root() {
+    ordered::say("in_the_root");
+}
+
+#[endless::hook(before_begin)]
+fn before_begin(address: &Address) {
+    eprintln!("INFO app: before begin address={address} requested={}", address.requested());
+}
+
+#[endless::hook(ready)]
+fn ready(event: &Event) {
+    note("ready", event);
+}
+
+#[endless::hook(drained)]
+async fn drained(event: &Event) {
+    note("drained", event);
+}
+
+#[endless::hook(hammered)]
+fn hammered(event: &Event) {
+    note("hammered", event);
 }
 
 fn note(phase: &str, event: &Event) {

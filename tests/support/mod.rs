@@ -5,9 +5,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod cargo;
+mod client;
 mod counts;
 mod h2_client;
 mod http1;
+mod plan;
 mod process;
 mod random;
 mod report;
@@ -16,10 +18,12 @@ mod strict;
 mod tools;
 
 pub(crate) use cargo::{example, example_with, install};
+pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
 pub(crate) use h2_client::H2Load;
 pub(crate) use http1::{Connection, Response};
-pub(crate) use process::{App, Line, Mark, Source, alive, children, descriptors};
+pub(crate) use plan::Plan;
+pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};
 pub(crate) use random::Random;
 pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use running::Running;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +12,8 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use axum::middleware::map_response;
 use axum::routing::{any, get, post};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Command;
 use tower::ServiceExt as _;
 
 /// Which build this is, so that a test can tell one from the other.
@@ -31,6 +33,12 @@ pub(crate) fn follow_plan() -> Result<(), String> {
             std::thread::park();
         },
         "abort" => std::process::abort(),
+        "wait" => {
+            while plan() == "wait" {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            follow_plan()
+        }
         _ => Ok(()),
     }
 }
@@ -52,9 +60,11 @@ pub(crate) fn routes() -> Router {
         .route("/shutdown", get(|| async { endless::shutdown() }))
         .route("/until_draining", get(until_draining))
         .route("/echo", any(echo))
-        .route("/hang", get(std::future::pending::<()>))
-        .route("/spin", get(|| async { spin() }))
-        .route("/block", get(|| async { tokio::task::spawn_blocking(spin).await.expect("no panic") }))
+        .route("/hang", get(hang))
+        .route("/spin", get(|| async { spin("/spin") }))
+        .route("/block", get(block))
+        .route("/spawn", get(spawn))
+        .route("/spawn_self", get(spawn_self))
         .route("/panic", get(|| async { panicking() }))
         .layer(map_response(signed))
 }
@@ -133,7 +143,38 @@ async fn echo(mut request: Request) -> Response<Body> {
     response
 }
 
-fn spin() {
+/// What a subprocess finds: its signal masks, and its descriptors.
+async fn spawn() -> Vec<u8> {
+    let script = "grep Sig /proc/self/status; ls -l /proc/self/fd";
+    let output = Command::new("sh").args(["-c", script]).output().await.expect("a shell");
+    output.stdout
+}
+
+/// What this program says when it is a subprocess of itself and begins to serve.
+async fn spawn_self() -> String {
+    let mut command = Command::new(std::env::current_exe().expect("a path"));
+    command.args(std::env::args_os().skip(1)).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("this program can be started");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    loop {
+        match lines.next_line().await.expect("a pipe can be read") {
+            Some(line) if !line.contains(" serving ") => {}
+            end => return end.unwrap_or_default(),
+        }
+    }
+}
+
+async fn hang() {
+    eprintln!("INFO app: stuck in /hang");
+    std::future::pending().await
+}
+
+async fn block() {
+    tokio::task::spawn_blocking(|| spin("/block")).await.expect("no panic");
+}
+
+fn spin(path: &str) {
+    eprintln!("INFO app: stuck in {path}");
     loop {
         std::hint::spin_loop();
     }

@@ -1,0 +1,165 @@
+//! The seed's own test: ApacheBench runs while whoever serves is restarted again and again, and ab sees nothing of it.
+
+mod support;
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{App, Line, Mark, Random, example, restarts, tool};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
+
+/// For one round of ab; met only by a test that fails.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_a_connection() {
+    ab_sees_nothing(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keep_alive() {
+    ab_sees_nothing(&["-k"]).await;
+}
+
+/// Rounds of ab until enough restarts have completed.
+async fn ab_sees_nothing(options: &[&str]) {
+    let Some(ab) = tool("ab") else { return };
+    let round = Round { requests: restarts(20_000, 100_000), connections: connections(), options };
+    let app = serve_hello().await;
+    let url = format!("http://{}/hello", app.address().await);
+
+    let mut random = Random::from_clock();
+    let mut generations = vec![app.first_pid()];
+    while generations.len() <= restarts(5, 20) {
+        let mut ab = Ab::start(&ab, &round, &url);
+        ab.while_restarting(&app, &mut generations, &mut random).await;
+        ab.ends_well().await;
+    }
+    // No restart met the last generation, but it must have answered as well.
+    Ab::start(&ab, &round, &url).ends_well().await;
+    app.stop().await;
+    each_has_answered(&app, &generations).await;
+}
+
+async fn serve_hello() -> App {
+    let mut command = Command::new(example("hello"));
+    command.env("ENDLESS_LISTEN", "127.0.0.1:0");
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    app
+}
+
+/// A thousand as the seed, if the limit of descriptors allows it. The children get the limit from this process.
+fn connections() -> usize {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask for its own limits");
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be as high as the hard one");
+    }
+    if hard > 1100 { 1000 } else { 200 }
+}
+
+async fn each_has_answered(app: &App, generations: &[u32]) {
+    for pid in generations {
+        let is_its_end = |line: &Line| {
+            line.message() == Some("drained") && line.field("pid") == Some(pid.to_string().as_str())
+        };
+        let line = app.wait_for(Mark::START, is_its_end, Duration::from_secs(60)).await;
+        let requests = line.field("requests").and_then(|count| count.parse::<u64>().ok());
+        assert!(requests.is_some_and(|count| count > 0), "{pid} has answered nothing: {line}");
+    }
+}
+
+/// What ab is asked to do.
+struct Round<'a> {
+    requests: usize,
+    connections: usize,
+    options: &'a [&'a str],
+}
+
+/// ApacheBench under way.
+struct Ab {
+    child: Child,
+    requests: usize,
+    /// How many tenths of its requests it has completed.
+    tenths: watch::Receiver<usize>,
+    /// All that it said of its progress, for a failure.
+    said: JoinHandle<String>,
+}
+
+impl Ab {
+    fn start(program: &Path, round: &Round, url: &str) -> Self {
+        let mut command = tokio::process::Command::new(program);
+        command.args(["-n", &round.requests.to_string(), "-c", &round.connections.to_string()]);
+        command.args(round.options).arg(url);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("ab can be run");
+        let (count, tenths) = watch::channel(0);
+        let said = tokio::spawn(follow(child.stderr.take().expect("stderr is piped"), count));
+        Self { child, requests: round.requests, tenths, said }
+    }
+
+    /// Restarts as long as there is a load: after ab's first tenth, so that whoever serves has answered, and until its last
+    /// but one, so that whoever takes over has something to answer.
+    async fn while_restarting(&mut self, app: &App, generations: &mut Vec<u32>, random: &mut Random) {
+        self.completed(1).await;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.completed(9) => return,
+                () = sleep(random.duration(&PAUSE)) => {}
+            }
+            let mark = app.mark();
+            generations.push(app.restart().await);
+            app.wait_for_message(mark, "serving").await;
+        }
+    }
+
+    /// Waits until ab has completed so many tenths of its requests, or has ended.
+    async fn completed(&mut self, tenths: usize) {
+        let completed = self.tenths.wait_for(|completed| *completed >= tenths);
+        // An error means that it says nothing any more; what it means, its status will tell.
+        let _ended = timeout(PATIENCE, completed).await.expect("ab goes on");
+    }
+
+    /// Lets ab end, and reads its report.
+    async fn ends_well(mut self) {
+        let mut stdout = self.child.stdout.take().expect("stdout is piped");
+        let mut report = String::new();
+        let read = timeout(PATIENCE, stdout.read_to_string(&mut report)).await.expect("ab ends");
+        read.expect("ab's report is UTF-8");
+        let status = self.child.wait().await.expect("ab is our child");
+        let said = self.said.await.expect("following it does not panic");
+        assert!(status.success(), "{status}\n{report}\n{said}");
+        assert_eq!(number(&report, "Complete requests"), Some(self.requests), "{report}\n{said}");
+        assert_eq!(number(&report, "Failed requests"), Some(0), "{report}\n{said}");
+        assert_eq!(number(&report, "Non-2xx responses"), None, "{report}\n{said}");
+    }
+}
+
+/// Counts ab's lines of progress, one for each tenth of the requests. Returns all lines.
+async fn follow(stderr: ChildStderr, tenths: watch::Sender<usize>) -> String {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut said = String::new();
+    while let Some(line) = lines.next_line().await.expect("ab's words are UTF-8") {
+        if line.starts_with("Completed ") {
+            tenths.send_modify(|completed| *completed += 1);
+        }
+        said = said + &line + "\n";
+    }
+    said
+}
+
+/// The number in a line `NAME:   NUMBER` of ab's report.
+fn number(report: &str, name: &str) -> Option<usize> {
+    let line = report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().parse().ok()
+}
