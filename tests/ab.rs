@@ -62,7 +62,8 @@ async fn serve_hello() -> App {
 fn connections() -> usize {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask for its own limits");
     if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be as high as the hard one");
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+            .expect("the soft limit may be as high as the hard one");
     }
     if hard > 1100 { 1000 } else { 200 }
 }

@@ -34,7 +34,10 @@ async fn hello_begins_with_address_and_pid_and_how_to_restart_and_stop() {
     assert_eq!(lines[0].field("address"), Some(app.address().await.to_string().as_str()));
     assert_eq!(lines[0].field("pid"), Some(pid.as_str()));
     let says = |text: String| lines.iter().any(|line| line.text == text);
-    assert!(says(format!("restart: kill -HUP {pid}")) && says(format!("stop:    kill -TERM {pid}")), "{lines:?}");
+    assert!(
+        says(format!("restart: kill -HUP {pid}")) && says(format!("stop:    kill -TERM {pid}")),
+        "{lines:?}"
+    );
     app.stop().await;
 }
 

@@ -54,6 +54,7 @@ impl Kind {
             }
             (Literal::Text | Literal::Texts, _) => one(string(&value), || self.mistaken(setting)),
             (Literal::Integer, _) => one(integer(&value), || self.mistaken(setting)),
+            (Literal::Switch, _) => one(switch(&value), || self.mistaken(setting)),
         }
     }
 
@@ -88,7 +89,7 @@ impl Kind {
         let guesses = [text.clone(), format!("{text}s"), format!(":{text}")];
         let guess = guesses.iter().find(|guess| self.accepts(guess));
         match (guess, self.literal()) {
-            (Some(guess), Literal::Integer) => guess.clone(),
+            (Some(guess), Literal::Integer | Literal::Switch) => guess.clone(),
             (Some(guess), _) => format!("{guess:?}"),
             (None, _) => self.example().to_owned(),
         }
@@ -136,6 +137,15 @@ fn string(value: &Expr) -> Option<Text> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Str(string), .. }) => {
             Some(Text { text: string.value(), place: string.to_token_stream() })
+        }
+        _ => None,
+    }
+}
+
+fn switch(value: &Expr) -> Option<Text> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Bool(switch), .. }) => {
+            Some(Text { text: switch.value.to_string(), place: switch.to_token_stream() })
         }
         _ => None,
     }

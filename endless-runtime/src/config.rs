@@ -3,12 +3,15 @@
 //! Which options there are and how they are spelled is [`crate::grammar::OPTIONS`]; here each one becomes
 //! a field. To add an option: a row there, a field and a line in [`Config::set`] here, a setter if it makes sense in code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::grammar::{self, AddressText, Flavor, OPTIONS, Row, Value};
 use crate::handover::environment::VARIABLE as HANDOVER_VARIABLE;
 use crate::log::event;
+use crate::signal::hook::Registration;
+use crate::signal::{Hook, Phase, Signal, given};
 
 const PREFIX: &str = "ENDLESS_";
 
@@ -22,9 +25,25 @@ pub struct Config {
     pub(crate) hammer_time: Option<Duration>,
     pub(crate) ready_timeout: Duration,
     pub(crate) idle_grace: Duration,
+    pub(crate) lame_duck: Duration,
+    pub(crate) readiness_path: Option<String>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) server: ServerSettings,
     pub(crate) flavor: Flavor,
     pub(crate) worker_threads: Option<usize>,
     pub(crate) signals: bool,
+    /// The options that the attribute or the environment has set.
+    said: Vec<&'static str>,
+    pub(crate) hooks: Vec<&'static Registration>,
+}
+
+/// What each server has of its own; these are what counts for one whose code does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerSettings {
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) backlog: u32,
+    pub(crate) connect_info: bool,
 }
 
 impl Default for Config {
@@ -34,9 +53,16 @@ impl Default for Config {
             hammer_time: None,
             ready_timeout: Duration::ZERO,
             idle_grace: Duration::ZERO,
+            lame_duck: Duration::ZERO,
+            readiness_path: None,
+            pid_file: None,
+            program: None,
+            server: ServerSettings { max_connections: None, backlog: 0, connect_info: false },
             flavor: Flavor::MultiThread,
             worker_threads: None,
             signals: true,
+            said: Vec::new(),
+            hooks: Vec::new(),
         };
         for row in OPTIONS {
             if let Some(default) = row.default {
@@ -78,6 +104,38 @@ impl Config {
         self
     }
 
+    /// How long to go on accepting after SIGTERM, with the readiness path answering 503, before the drain.
+    pub fn lame_duck(mut self, time: Duration) -> Self {
+        self.lame_duck = time;
+        self
+    }
+
+    /// A path that endless answers itself on every server: 200 while serving, 503 from a stop on. It begins
+    /// with a slash; a query of the request does not count.
+    pub fn readiness_path(mut self, path: impl Into<Option<String>>) -> Self {
+        self.readiness_path = path.into();
+        self
+    }
+
+    /// A file that holds the PID to signal: written when the process begins to serve, removed when it stops if it
+    /// still names this process.
+    pub fn pid_file(mut self, path: impl Into<Option<PathBuf>>) -> Self {
+        self.pid_file = path.into();
+        self
+    }
+
+    /// What to start as successor, instead of what this process was started as.
+    pub fn program(mut self, path: impl Into<Option<PathBuf>>) -> Self {
+        self.program = path.into();
+        self
+    }
+
+    /// Runs `hook` before or after what `signal` does, as `#[endless::hook]` would; after those of the attribute.
+    pub fn hook<Shape>(mut self, phase: Phase, signal: Signal, hook: impl Hook<Shape>) -> Self {
+        self.hooks.push(given::register(phase, signal, hook));
+        self
+    }
+
     /// Whether endless handles signals; `false` for tests and for programs that embed a server and call
     /// [`restart`](crate::restart) and [`shutdown`](crate::shutdown) themselves.
     pub fn signals(mut self, on: bool) -> Self {
@@ -90,7 +148,7 @@ impl Config {
         let mut config = Self::default();
         for (name, text) in options {
             let row = grammar::find(name).expect("the macro knows the options");
-            config.set(row, row.form.parse(text).expect("the macro has checked the value"));
+            config.say(row, row.form.parse(text).expect("the macro has checked the value"));
         }
         config
     }
@@ -125,8 +183,18 @@ impl Config {
         }
         let value =
             row.form.parse(text).map_err(|refusal| Error::configuration(format!("{variable}: {refusal}")))?;
-        self.set(row, value);
+        self.say(row, value);
         Ok(())
+    }
+
+    fn say(&mut self, row: &Row, value: Value) {
+        self.said.push(row.name);
+        self.set(row, value);
+    }
+
+    /// Whether the attribute or the environment has set this option.
+    pub(crate) fn has_said(&self, name: &str) -> bool {
+        self.said.contains(&name)
     }
 
     /// The only place that knows which field an option is.
@@ -136,6 +204,15 @@ impl Config {
             ("hammer_time", Value::Duration(time)) => self.hammer_time = time,
             ("ready_timeout", Value::Duration(Some(time))) => self.ready_timeout = time,
             ("idle_grace", Value::Duration(Some(time))) => self.idle_grace = time,
+            ("lame_duck", Value::Duration(Some(time))) => self.lame_duck = time,
+            ("readiness_path", Value::UrlPath(path)) => self.readiness_path = Some(path),
+            ("pid_file", Value::FilePath(path)) => self.pid_file = Some(path),
+            ("program", Value::FilePath(path)) => self.program = Some(path),
+            ("max_connections", Value::Count(count)) => self.server.max_connections = Some(count),
+            ("backlog", Value::Count(count)) => {
+                self.server.backlog = u32::try_from(count).unwrap_or(u32::MAX)
+            }
+            ("connect_info", Value::Switch(on)) => self.server.connect_info = on,
             ("flavor", Value::Flavor(flavor)) => self.flavor = flavor,
             ("worker_threads", Value::Count(count)) => self.worker_threads = Some(count),
             (name, value) => unreachable!("option {name} has no field for {value:?}"),

@@ -7,14 +7,16 @@
 use std::future::pending;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use nix::unistd::getpid;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::config::Config;
 use crate::error::{Error, Result, describe};
 use crate::hammer::Hammer;
 use crate::handover::environment::{self, FromPredecessor};
@@ -22,9 +24,10 @@ use crate::handover::launch::Launch;
 use crate::handover::predecessor::{Predecessor, Wish};
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
-use crate::process::{Command, Failure, Process, Stage, enter};
+use crate::pid_file;
+use crate::process::{Command, Failure, Process, STOPS, Stage, enter};
 use crate::service::BoxFuture;
-use crate::signal::hook::{Moment, has_hook};
+use crate::signal::hook::{Hooks, Moment};
 use crate::signal::{Event, Outcome, Received, Signal, Signals, Tty, ignored_now, unblock};
 use crate::sys;
 
@@ -67,24 +70,23 @@ fn prepare_early(predecessor: FromPredecessor) -> io::Result<Early> {
     Ok(Early { runtime, signals, predecessor })
 }
 
-/// Prepares the process; `with_signals` says whether it handles them.
+/// Prepares the process.
 ///
 /// # Errors
 ///
 /// If the machine is out of descriptors, or does not say what this process runs.
-pub(crate) fn prepare(with_signals: bool) -> Result<Prepared> {
+pub(crate) fn prepare(config: &Config, hooks: &Hooks) -> Result<Prepared> {
     let early = BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let prepared = early.transpose().and_then(|early| prepare_now(early, with_signals));
+    let prepared = early.transpose().and_then(|early| prepare_now(early, config, hooks));
     prepared.map_err(|error| Error::configuration(format!("cannot start: {}", describe(&error))))
 }
 
-fn prepare_now(early: Option<Early>, with_signals: bool) -> io::Result<Prepared> {
-    let handled: Vec<Signal> =
-        Signal::ALL.into_iter().filter(|signal| with_signals && is_handled(*signal)).collect();
+fn prepare_now(early: Option<Early>, config: &Config, hooks: &Hooks) -> io::Result<Prepared> {
+    let handled = if config.signals { handled(hooks) } else { Vec::new() };
     match early {
         Some(Early { runtime, signals, predecessor }) => {
             handled.iter().try_for_each(|signal| signals.add(*signal))?;
-            let launch = Launch::of_this_process(predecessor.ignored.clone(), handled)?;
+            let launch = Launch::of_this_process(config.program.as_deref(), predecessor.ignored.clone())?;
             Ok(Prepared { runtime, signals: Some(signals), predecessor: Some(predecessor), launch })
         }
         None => {
@@ -92,16 +94,20 @@ fn prepare_now(early: Option<Early>, with_signals: bool) -> io::Result<Prepared>
             let ignored = ignored_now();
             let signals = {
                 let _context = runtime.enter();
-                with_signals.then(|| Signals::catch(&handled, ignored.clone(), Tty::look())).transpose()?
+                config.signals.then(|| Signals::catch(&handled, ignored.clone(), Tty::look())).transpose()?
             };
-            let launch = Launch::of_this_process(ignored, handled)?;
+            let launch = Launch::of_this_process(config.program.as_deref(), ignored)?;
             Ok(Prepared { runtime, signals, predecessor: None, launch })
         }
     }
 }
 
-fn is_handled(signal: Signal) -> bool {
-    Signal::ALWAYS.contains(&signal) || has_hook(signal)
+fn handled(hooks: &Hooks) -> Vec<Signal> {
+    Signal::ALL.into_iter().filter(|signal| is_handled(*signal, hooks)).collect()
+}
+
+fn is_handled(signal: Signal, hooks: &Hooks) -> bool {
+    Signal::ALWAYS.contains(&signal) || hooks.has(signal)
 }
 
 /// Starts the control thread.
@@ -145,6 +151,8 @@ struct Control {
     drain: Option<BoxFuture<'static, ()>>,
     life: Life,
     interrupts: u32,
+    /// Ends a lame duck's time.
+    hurry: Arc<Notify>,
     hammer: Option<Hammer>,
 }
 
@@ -202,6 +210,7 @@ impl Control {
             drain: None,
             life: Life::Going,
             interrupts: 0,
+            hurry: Arc::default(),
             hammer: None,
         }
     }
@@ -235,7 +244,7 @@ impl Control {
             Signal::Terminate => self.stop(event),
             Signal::Interrupt => self.interrupt(event),
             Signal::User2 => self.hammer_wanted(event),
-            other if is_handled(other) => self.run_hooks(event, Outcome::Nothing),
+            other if is_handled(other, &self.process.hooks) => self.run_hooks(event, Outcome::Nothing),
             unhooked => act_by_default(unhooked),
         }
     }
@@ -243,9 +252,17 @@ impl Control {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Restart { reply } => self.restart_wanted(self.event(Signal::Hangup), Some(reply)),
+            Command::Catch(signal) => self.catch(signal),
             Command::Shutdown => self.stop(self.event(Signal::Terminate)),
             // Once this generation serves, nobody waits for it any more.
             Command::Failed(failure) => drop(self.failures.send(failure)),
+        }
+    }
+
+    fn catch(&self, signal: Signal) {
+        let Some(signals) = &self.signals else { return };
+        if let Err(error) = signals.add(signal) {
+            event!(ERROR, "cannot catch a signal", signal = signal, error = error);
         }
     }
 
@@ -254,6 +271,9 @@ impl Control {
             .as_ref()
             .map_or_else(|| "none".to_owned(), |predecessor| predecessor.pid().to_string());
         let generation = self.process.generation();
+        if let Some(path) = &self.process.config.pid_file {
+            pid_file::write(path);
+        }
         event!(INFO, "serving", pid = getpid(), generation = generation, predecessor = of);
         self.predecessor = predecessor.map(|mut predecessor| -> BoxFuture<'static, ()> {
             Box::pin(async move { predecessor.asks_for_a_restart().await })
@@ -360,14 +380,19 @@ impl Control {
             return;
         }
         self.life = Life::Stopping;
+        STOPS.store(true, Relaxed);
         // One that does not serve yet never will: its predecessor serves on.
         self.arrival = None;
         if let Some(restart) = &self.restart {
             restart.call_off.send_replace(Some(format!("stopped by {}", signal_text(&event))));
         }
-        let process = self.process;
+        let (process, hurry) = (self.process, Arc::clone(&self.hurry));
         self.stopping = Some(Box::pin(async move {
-            process.hooks.run(Moment::Pre(event.signal.unwrap_or(Signal::Terminate)), &event).await;
+            let signal = event.signal.unwrap_or(Signal::Terminate);
+            process.hooks.run(Moment::Pre(signal), &event).await;
+            if signal == Signal::Terminate {
+                lame_duck(process.config.lame_duck, &hurry).await;
+            }
             Cause::Stop(event)
         }));
     }
@@ -375,7 +400,11 @@ impl Control {
     fn interrupt(&mut self, event: Event) {
         self.interrupts += 1;
         match self.interrupts {
-            1 => self.stop(event),
+            1 => {
+                // Also out of a lame duck's time.
+                self.hurry.notify_one();
+                self.stop(event);
+            }
             _ => self.hammer_now(),
         }
     }
@@ -436,6 +465,7 @@ impl Control {
     /// Nothing is left behind: `serve` returns when a successor that was called off is gone too.
     fn finish_if_drained(&self) {
         if self.life == Life::Drained && self.restart.is_none() {
+            self.process.clean_up();
             enter(Stage::Finished);
         }
     }
@@ -564,7 +594,17 @@ async fn attempt(
     }
     let (generation, timeout) = (process.generation(), process.config.ready_timeout);
     let started = |pid| process.starting.store(pid, Relaxed);
-    successor::replace(launch, &process.servers, generation, timeout, reason_of(called_off), started).await
+    let blocked = if process.config.signals { handled(&process.hooks) } else { Vec::new() };
+    successor::replace(
+        launch,
+        &blocked,
+        &process.servers,
+        generation,
+        timeout,
+        reason_of(called_off),
+        started,
+    )
+    .await
 }
 
 async fn reason_of(mut called_off: watch::Receiver<Option<String>>) -> String {
@@ -591,6 +631,18 @@ async fn drain(process: &'static Process, cause: Cause) {
     process.hooks.run(Moment::Drained, &event).await;
     if stopped {
         process.hooks.run(Moment::Post(event.signal.unwrap_or(Signal::Terminate)), &event).await;
+    }
+}
+
+/// Goes on accepting, while whoever watches the readiness path sends no more clients.
+async fn lame_duck(time: Duration, hurry: &Notify) {
+    if time.is_zero() {
+        return;
+    }
+    event!(INFO, "lame duck", pid = getpid(), time = format!("{time:?}"));
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = hurry.notified() => {}
     }
 }
 

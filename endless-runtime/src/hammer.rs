@@ -82,6 +82,7 @@ fn strike(process: &'static Process, event: Event) -> ! {
         let _said: Result<(), RecvTimeoutError> = last_words.recv_timeout(LAST_WORDS);
     }
     end_starting_successor(process);
+    process.clean_up();
     sys::exit_now(0)
 }
 

@@ -15,6 +15,7 @@ mod hammer;
 mod handover;
 mod listener;
 mod log;
+mod pid_file;
 #[doc(hidden)]
 pub mod private;
 mod process;
@@ -31,7 +32,9 @@ pub use api::{
 };
 pub use body::Body;
 pub use config::Config;
+pub use connection::ConnectInfo;
 pub use error::{Error, Result};
+pub use listener::GivenListener as Listener;
 pub use server::{Server, Serving, serve};
 pub use service::{HttpService, HyperService, ServiceFn, hyper_service, service_fn};
-pub use signal::{Event, Outcome, Phase, Sender, Signal};
+pub use signal::{Event, Hook, Outcome, Phase, Sender, Signal};

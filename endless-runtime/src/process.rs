@@ -1,6 +1,6 @@
 //! What the parts of a running process share: its settings, its servers, its hooks, and the stage of its life.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{self, Config, Manner};
 use crate::control;
 use crate::error::{Error, Result};
+use crate::pid_file;
 use crate::servers::Servers;
-use crate::signal::hook::Hooks;
+use crate::signal::Signal;
+use crate::signal::hook::{Hooks, Registration};
 
 /// Where a process stands in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +30,12 @@ pub(crate) enum Stage {
 /// What somebody asks of the process.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Restart { reply: oneshot::Sender<Result<u32>> },
+    Restart {
+        reply: oneshot::Sender<Result<u32>>,
+    },
     Shutdown,
+    /// A hook wants to know of this signal.
+    Catch(Signal),
     Failed(Failure),
 }
 
@@ -57,6 +63,9 @@ pub(crate) struct Process {
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
+
+/// Set from the moment at which a stop is asked for: what the readiness path tells.
+pub(crate) static STOPS: AtomicBool = AtomicBool::new(false);
 
 /// There before the process is, for handlers that ask for [`draining`](crate::draining) early.
 static STAGE: LazyLock<watch::Sender<Stage>> = LazyLock::new(watch::Sender::default);
@@ -98,17 +107,24 @@ impl Process {
         }
         let config = config().overruled_by(config::environment(), manner)?;
         let (commands, received) = mpsc::unbounded_channel();
-        let prepared = control::prepare(config.signals)?;
+        let hooks = Hooks::with(&config.hooks);
+        let prepared = control::prepare(&config, &hooks)?;
         let process = PROCESS.get_or_init(|| Self {
             config,
             servers: Servers::new(),
-            hooks: Hooks::default(),
+            hooks,
             generation: AtomicU64::new(0),
             commands,
             starting: AtomicI32::new(0),
         });
         control::start(process, prepared, received)?;
         Ok(process)
+    }
+
+    /// Adds a hook that was given in code.
+    pub(crate) fn give_hook(&self, signal: Signal, hook: &'static Registration) {
+        self.hooks.give(hook);
+        self.command(Command::Catch(signal));
     }
 
     /// Whether a successor is starting.
@@ -126,6 +142,13 @@ impl Process {
         let (told, report) = oneshot::channel();
         self.command(Command::Failed(Failure { reason, told }));
         let _told_or_late = tokio::time::timeout(REPORT_TIMEOUT, report).await;
+    }
+
+    /// Removes what only a stop removes, whether everything was finished or the hammer fell.
+    pub(crate) fn clean_up(&self) {
+        if let Some(path) = &self.config.pid_file {
+            pid_file::remove(path);
+        }
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -12,16 +12,18 @@ use nix::libc;
 use nix::unistd::getpid;
 use tokio::runtime::Handle;
 
-use crate::address::IntoAddress;
-use crate::connection::{self, Acceptor};
+use crate::address::{Address, IntoAddress};
+use crate::config::ServerSettings;
+use crate::connection::{self, Acceptor, Registered, Terms};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
+use crate::listener::{Bound, GivenListener as Listener, Stream};
 use crate::log::event;
-use crate::process::{Process, Stage, stage};
+use crate::process::{Process, STOPS, Stage, stage};
 use crate::servers::Entry;
 use crate::service::{BoxFuture, HttpService};
-
-const DEFAULT_BACKLOG: u32 = 4096;
+use crate::signal::hook;
+use crate::signal::{Hook, Phase, Signal, given};
 
 /// How long to wait after an accept that failed for want of something that only time brings back.
 const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
@@ -36,38 +38,103 @@ pub fn serve(address: impl IntoAddress, service: impl HttpService) -> Serving {
 
 /// A server to be: an address, a service, and how to serve it.
 #[must_use = "a server does nothing until `serve` is called and awaited"]
-#[derive(Clone)]
 pub struct Server<S> {
-    address: Result<AddressText, Arc<Error>>,
+    address: Result<AddressText>,
+    /// Bound already, by the user's own code.
+    listener: Option<Bound>,
     service: S,
-    backlog: u32,
+    hooks: Vec<(Signal, &'static hook::Registration)>,
+    before_begin: Vec<BeforeBegin>,
+    /// What the code says itself, by the name of the option.
+    overrides: Vec<(&'static str, Override)>,
 }
+
+type BeforeBegin = Box<dyn FnOnce(&Address) + Send>;
+type Override = Box<dyn FnOnce(&mut ServerSettings) + Send>;
 
 impl<S: HttpService> Server<S> {
     /// A server with the default settings.
     pub fn new(address: impl IntoAddress, service: S) -> Self {
-        Self { address: address.into_address().map_err(Arc::new), service, backlog: DEFAULT_BACKLOG }
+        Self::at(address.into_address(), None, service)
+    }
+
+    /// A server on a listener that is bound already. A successor knows it by its address: there, the inherited
+    /// one takes the place of another that the code may have bound.
+    pub fn from_listener(listener: impl Into<Listener>, service: S) -> Self {
+        match listener.into().into_parts() {
+            Ok((address, listener)) => Self::at(Ok(address), Some(listener), service),
+            Err(error) => Self::at(Err(Error::bind("the listener", error)), None, service),
+        }
+    }
+
+    fn at(address: Result<AddressText>, listener: Option<Bound>, service: S) -> Self {
+        let (hooks, before_begin, overrides) = (Vec::new(), Vec::new(), Vec::new());
+        Self { address, listener, service, hooks, before_begin, overrides }
     }
 
     /// How many connections may wait in the kernel's queue to be accepted, 4096 by default; the kernel
     /// has a limit of its own (`net.core.somaxconn`).
-    pub fn backlog(mut self, connections: u32) -> Self {
-        self.backlog = connections;
+    pub fn backlog(self, connections: u32) -> Self {
+        self.overrule("backlog", move |settings| settings.backlog = connections)
+    }
+
+    /// How many connections there may be at a time; more wait in the kernel's queue. `None`, the default, is
+    /// no limit.
+    pub fn max_connections(self, connections: impl Into<Option<usize>>) -> Self {
+        let connections = connections.into();
+        self.overrule("max_connections", move |settings| settings.max_connections = connections)
+    }
+
+    /// Whether each request carries [`ConnectInfo`](crate::ConnectInfo) in its extensions.
+    pub fn connect_info(self, on: bool) -> Self {
+        self.overrule("connect_info", move |settings| settings.connect_info = on)
+    }
+
+    /// Runs `hook` before or after what `signal` does to the process, as `#[endless::hook]` would.
+    pub fn hook<Shape>(mut self, phase: Phase, signal: Signal, hook: impl Hook<Shape>) -> Self {
+        self.hooks.push((signal, given::register(phase, signal, hook)));
+        self
+    }
+
+    /// Calls `hook` with the bound address before this server accepts.
+    pub fn before_begin(mut self, hook: impl FnOnce(&Address) + Send + 'static) -> Self {
+        self.before_begin.push(Box::new(hook));
+        self
+    }
+
+    /// What the code of a server says wins over the attribute and the environment.
+    fn overrule(
+        mut self,
+        name: &'static str,
+        with: impl FnOnce(&mut ServerSettings) + Send + 'static,
+    ) -> Self {
+        self.overrides.push((name, Box::new(with)));
         self
     }
 
     /// Registers the server. It is bound when the returned future is first polled.
     pub fn serve(self) -> Serving {
-        let Self { address, service, backlog } = self;
-        match address.map_err(unshare).and_then(Registration::new) {
+        let Self { address, listener, service, hooks, before_begin, overrides } = self;
+        match address.and_then(Registration::new) {
             Ok(registration) => {
-                let entry = Arc::clone(&registration.entry);
-                let future = Box::pin(run(registration.process, entry, service, backlog));
+                let Registration { process, ref entry } = registration;
+                hooks.into_iter().for_each(|(signal, hook)| process.give_hook(signal, hook));
+                let settings = settings(process, entry, overrides);
+                let opening = Opening { listener, service, settings, before_begin };
+                let future = Box::pin(run(process, Arc::clone(entry), opening));
                 Serving { future, registration: Some(registration) }
             }
             Err(error) => Serving { future: Box::pin(async { Err(error) }), registration: None },
         }
     }
+}
+
+/// What a registered server needs to open.
+struct Opening<S> {
+    listener: Option<Bound>,
+    service: S,
+    settings: ServerSettings,
+    before_begin: Vec<BeforeBegin>,
 }
 
 impl<S> fmt::Debug for Server<S> {
@@ -131,34 +198,33 @@ impl Drop for Registration {
 async fn run<S: HttpService>(
     process: &'static Process,
     entry: Arc<Entry>,
-    service: S,
-    backlog: u32,
+    opening: Opening<S>,
 ) -> Result<()> {
     process.hooks.run_on(Handle::current());
     tokio::select! {
         biased;
         // Also if it was never bound, because the process was stopped while it started.
         () = finished() => Ok(()),
-        Err(error) = begin(process, &entry, service, backlog) => {
+        Err(error) = opening.open(process, &entry) => {
             process.report_failure(error.to_string()).await;
             Err(error)
         }
     }
 }
 
-/// Binds and begins to accept; the accepting goes on by itself.
-async fn begin<S: HttpService>(
-    process: &'static Process,
-    entry: &Arc<Entry>,
-    service: S,
-    backlog: u32,
-) -> Result<()> {
-    let address = process.servers.listen(entry, backlog).await?;
-    event!(INFO, "listening", address = address, pid = getpid(), generation = process.generation());
-    process.hooks.before_begin(&address).await;
-    tokio::spawn(accept(Arc::clone(entry), entry.connections.acceptor(), service, process.config.idle_grace));
-    process.servers.bound(entry, address);
-    Ok(())
+impl<S: HttpService> Opening<S> {
+    /// Binds and begins to accept; the accepting goes on by itself.
+    async fn open(self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
+        let Self { listener, service, settings, before_begin } = self;
+        let address = process.servers.listen(entry, listener, settings.backlog).await?;
+        event!(INFO, "listening", address = address, pid = getpid(), generation = process.generation());
+        process.hooks.before_begin(&address).await;
+        before_begin.into_iter().for_each(|hook| hook(&address));
+        let (terms, acceptor) = (terms(process, &settings), entry.connections.acceptor());
+        tokio::spawn(accept(Arc::clone(entry), acceptor, service, terms, settings.max_connections));
+        process.servers.bound(entry, address);
+        Ok(())
+    }
 }
 
 async fn finished() {
@@ -168,13 +234,19 @@ async fn finished() {
 
 /// Accepts until the listener is let go. Whatever fails is logged and tried again: a server that gives up
 /// accepting is a server that is down.
-async fn accept<S: HttpService>(entry: Arc<Entry>, acceptor: Acceptor, service: S, idle_grace: Duration) {
+async fn accept<S: HttpService>(
+    entry: Arc<Entry>,
+    acceptor: Acceptor,
+    service: S,
+    terms: Terms,
+    max_connections: Option<usize>,
+) {
     let mut troubled = false;
-    while let Some(accepted) = poll_fn(|cx| entry.gate.poll_accept(cx)).await {
+    while let Some(accepted) = next_connection(&entry, max_connections).await {
         match accepted {
             Ok((stream, registered)) => {
                 troubled = false;
-                tokio::spawn(connection::serve(stream, registered, service.clone(), idle_grace));
+                tokio::spawn(connection::serve(stream, registered, service.clone(), terms));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -186,6 +258,34 @@ async fn accept<S: HttpService>(entry: Arc<Entry>, acceptor: Acceptor, service: 
         }
     }
     drop(acceptor);
+}
+
+/// With all the connections that there may be, the next one waits in the kernel's queue.
+async fn next_connection(entry: &Entry, max: Option<usize>) -> Option<io::Result<(Stream, Registered)>> {
+    if let Some(max) = max {
+        entry.connections.fewer_than(max).await;
+    }
+    poll_fn(|cx| entry.gate.poll_accept(cx)).await
+}
+
+fn settings(process: &Process, entry: &Entry, overrides: Vec<(&'static str, Override)>) -> ServerSettings {
+    let mut settings = process.config.server.clone();
+    for (name, overrule) in overrides {
+        if process.config.has_said(name) {
+            event!(INFO, "the server's code overrules an option", option = name, address = entry.requested());
+        }
+        overrule(&mut settings);
+    }
+    settings
+}
+
+fn terms(process: &'static Process, settings: &ServerSettings) -> Terms {
+    let config = &process.config;
+    Terms {
+        idle_grace: config.idle_grace,
+        readiness: config.readiness_path.as_deref().map(|path| (path, &STOPS)),
+        connect_info: settings.connect_info,
+    }
 }
 
 /// Errors of the connection that was about to be accepted (accept(2), "Error handling"): the next one is
@@ -207,8 +307,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
                 | libc::EPERM
         )
     )
-}
-
-fn unshare(error: Arc<Error>) -> Error {
-    Arc::try_unwrap(error).unwrap_or_else(|shared| Error::configuration(shared.to_string()))
 }

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::connection::{Connections, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
-use crate::listener::{self, Gate, Inheritance, Listener, ListenerNote};
+use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
 
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
 const UNCLAIMED_GRACE: Duration = Duration::from_secs(5);
@@ -112,25 +112,25 @@ impl Servers {
         self.changed.notify_one();
     }
 
-    /// Gives `entry` its inherited listener, or a new one.
+    /// Gives `entry` its inherited listener, or the `given` one, or a new one.
     ///
     /// # Errors
     ///
     /// If the address cannot be resolved or bound.
-    pub(crate) async fn listen(&self, entry: &Entry, backlog: u32) -> Result<Address> {
+    pub(crate) async fn listen(&self, entry: &Entry, given: Option<Bound>, backlog: u32) -> Result<Address> {
         let failed = |error| Error::bind(&entry.requested, error);
-        let socket = match self.claim_configured(entry).await {
-            Some(socket) => socket,
+        let bound = match self.claim_configured(entry).await {
+            Some(bound) => bound,
             None => {
                 let candidates = listener::resolve(&entry.text).await.map_err(failed)?;
-                match self.claim_bound(&candidates) {
-                    Some(socket) => socket,
+                match self.claim_bound(&candidates).or(given) {
+                    Some(bound) => bound,
                     None => listener::bind(&entry.text, &candidates, backlog)
                         .map_err(|error| self.explain(entry, error))?,
                 }
             }
         };
-        let listener = Listener::new(socket).map_err(failed)?;
+        let listener = Listener::new(bound, backlog).map_err(failed)?;
         let address = Address::new(entry.requested.clone(), listener.local().clone());
         entry.gate.install(listener);
         Ok(address)
@@ -147,12 +147,12 @@ impl Servers {
         self.changed.notify_one();
     }
 
-    async fn claim_configured(&self, entry: &Entry) -> Option<OwnedFd> {
+    async fn claim_configured(&self, entry: &Entry) -> Option<Bound> {
         let inheritance = self.arrived().await;
         lock(&inheritance).claim_configured(&entry.requested, entry.occurrence)
     }
 
-    fn claim_bound(&self, candidates: &[SocketAddr]) -> Option<OwnedFd> {
+    fn claim_bound(&self, candidates: &[SocketAddr]) -> Option<Bound> {
         let inheritance = self.inheritance.borrow().clone()?;
         let table = self.table();
         lock(&inheritance)
@@ -330,13 +330,14 @@ impl Entry {
     }
 
     fn heirloom(self: &Arc<Self>) -> Option<Heirloom> {
-        let address = self.bound.get()?;
+        let (address, listener) = (self.bound.get()?, self.gate.listener()?);
         let note = ListenerNote {
             requested: self.requested.clone(),
             occurrence: self.occurrence,
             local: address.to_string(),
+            file: listener.file().cloned(),
         };
-        Some(Heirloom { note, listener: self.gate.listener()?, entry: Arc::clone(self) })
+        Some(Heirloom { note, listener, entry: Arc::clone(self) })
     }
 }
 
@@ -370,7 +371,7 @@ mod tests {
         assert_eq!(servers.readiness(&inheritance), Readiness::NotYet, "nobody is registered");
         let entry = servers.register(text("127.0.0.1:0"));
         assert_eq!(servers.readiness(&inheritance), Readiness::NotYet, "not bound");
-        let address = servers.listen(&entry, 16).await.expect("bound");
+        let address = servers.listen(&entry, None, 16).await.expect("bound");
         servers.bound(&entry, address);
         assert_eq!(servers.readiness(&inheritance), Readiness::Ready);
         servers.hold_ready(true);
@@ -380,11 +381,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unclaimed_listener_is_waited_for_and_then_given_up() {
         let servers = Servers::new();
-        let note = ListenerNote { requested: "[::1]:1".into(), occurrence: 0, local: "[::1]:1".into() };
+        let note =
+            ListenerNote { requested: "[::1]:1".into(), occurrence: 0, local: "[::1]:1".into(), file: None };
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor");
         servers.inherit(vec![(note.clone(), socket.into())]);
         let entry = servers.register(text("127.0.0.1:0"));
-        let address = servers.listen(&entry, 16).await.expect("bound");
+        let address = servers.listen(&entry, None, 16).await.expect("bound");
         servers.bound(&entry, address);
         let begin = Instant::now();
         let (claimed, given_up) = servers.ready().await;

@@ -20,9 +20,8 @@ use crate::service::HttpService;
 /// Hyper's own `graceful_shutdown` is not used: it closes a fresh connection at once, also when its first
 /// request is on its way. Here an idle connection stays open for the grace, and a request that comes
 /// within it is answered with `Connection: close`.
-pub(super) async fn serve<S: HttpService>(io: Io, service: S, idle_grace: Duration) {
+pub(super) async fn serve<S: HttpService>(io: Io, requests: Requests<S>, idle_grace: Duration) {
     let state = Arc::clone(io.state());
-    let requests = Requests::new(service, Arc::clone(&state));
     let connection = Builder::new().header_read_timeout(None).serve_connection(io, requests).with_upgrades();
     let mut connection = pin!(connection);
     let mut leaving = Leaving { state, idle_grace, deadline: None };

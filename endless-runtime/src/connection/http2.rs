@@ -14,9 +14,8 @@ use crate::service::HttpService;
 /// Serves until the client closes, or, asked to leave, until its streams are finished: hyper sends a GOAWAY
 /// that still takes every stream, a PING, and once that is answered a GOAWAY with the last stream's number, so
 /// that no request on its way is lost (RFC 9113, section 6.8).
-pub(super) async fn serve<S: HttpService>(io: Io, service: S) {
+pub(super) async fn serve<S: HttpService>(io: Io, requests: Requests<S>) {
     let state = Arc::clone(io.state());
-    let requests = Requests::new(service, Arc::clone(&state));
     let connection =
         Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).serve_connection(io, requests);
     let mut connection = pin!(connection);

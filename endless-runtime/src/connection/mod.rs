@@ -5,17 +5,21 @@
 
 mod http1;
 mod http2;
+mod info;
 mod io;
 mod request;
 mod state;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use crate::listener::Stream;
 use crate::service::HttpService;
+pub use info::ConnectInfo;
 use io::Io;
+use request::Requests;
 pub(crate) use state::{Acceptor, Connections, Registered, Totals};
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
@@ -24,18 +28,25 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for the usual first request, so that it is read in one go.
 const FIRST_READ: usize = 1024;
 
-/// Serves `stream` until its end. `idle_grace` is how long it stays open when it is asked to leave while idle.
-pub(crate) async fn serve<S: HttpService>(
-    stream: Stream,
-    registered: Registered,
-    service: S,
-    idle_grace: Duration,
-) {
+/// What a server's connections are served under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// How long a connection stays open when it is asked to leave while idle.
+    pub(crate) idle_grace: Duration,
+    /// A path that is answered here, and whether the answer is that the service stops.
+    pub(crate) readiness: Option<(&'static str, &'static AtomicBool)>,
+    /// Whether each request carries [`ConnectInfo`] in its extensions.
+    pub(crate) connect_info: bool,
+}
+
+/// Serves `stream` until its end.
+pub(crate) async fn serve<S: HttpService>(stream: Stream, registered: Registered, service: S, terms: Terms) {
+    let info = terms.connect_info.then(|| ConnectInfo::of(&stream));
     let mut io = Io::new(stream, registered);
     let state = io.state().clone();
     let unused = async {
         state.leaving().await;
-        tokio::time::sleep(idle_grace).await;
+        tokio::time::sleep(terms.idle_grace).await;
     };
     let protocol = tokio::select! {
         biased;
@@ -43,8 +54,11 @@ pub(crate) async fn serve<S: HttpService>(
         () = unused => None,
     };
     match protocol {
-        Some(Protocol::Http1) => http1::serve(io, service, idle_grace).await,
-        Some(Protocol::Http2) => http2::serve(io, service).await,
+        Some(Protocol::Http1) => {
+            let requests = Requests::new(service, state, terms, info);
+            http1::serve(io, requests, terms.idle_grace).await;
+        }
+        Some(Protocol::Http2) => http2::serve(io, Requests::new(service, state, terms, info)).await,
         None => {}
     }
 }

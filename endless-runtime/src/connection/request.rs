@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -13,6 +14,8 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
+use super::Terms;
+use super::info::ConnectInfo;
 use super::state::{ConnectionState, InFlight};
 use crate::body::Body;
 use crate::error::BoxError;
@@ -23,11 +26,24 @@ use crate::service::HttpService;
 pub(crate) struct Requests<S> {
     service: RefCell<S>,
     connection: Arc<ConnectionState>,
+    terms: Terms,
+    info: Option<ConnectInfo>,
 }
 
 impl<S> Requests<S> {
-    pub(crate) fn new(service: S, connection: Arc<ConnectionState>) -> Self {
-        Self { service: RefCell::new(service), connection }
+    pub(crate) fn new(
+        service: S,
+        connection: Arc<ConnectionState>,
+        terms: Terms,
+        info: Option<ConnectInfo>,
+    ) -> Self {
+        Self { service: RefCell::new(service), connection, terms, info }
+    }
+
+    /// Whether the service stops, if that is what is asked.
+    fn readiness(&self, request: &Request<Incoming>) -> Option<bool> {
+        let (path, stops) = self.terms.readiness?;
+        (request.uri().path() == path).then(|| stops.load(Relaxed))
     }
 }
 
@@ -42,12 +58,22 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
             version: request.version(),
             connect: request.method() == Method::CONNECT,
         };
-        let request = request.map(Body::from_connection);
-        Answer { step: self.begin(request), asked: Some(asked) }
+        let step = match self.readiness(&request) {
+            Some(stops) => Step::Readiness { stops },
+            None => self.begin(self.introduce(request.map(Body::from_connection))),
+        };
+        Answer { step, asked: Some(asked) }
     }
 }
 
 impl<S: HttpService> Requests<S> {
+    fn introduce(&self, mut request: Request<Body>) -> Request<Body> {
+        if let Some(info) = &self.info {
+            info.insert_into(request.extensions_mut());
+        }
+        request
+    }
+
     /// A service that is ready at once, as nearly all are, is called where it is. One that is not is moved
     /// into the request's future, which has a task to wake, and a clone takes its place: what it has
     /// queued for (a permit, a slot) goes with it.
@@ -87,6 +113,7 @@ pin_project! {
         Readying { service: S, request: Option<Request<Body>> },
         Calling { #[pin] future: S::Future },
         Failed { error: Option<BoxError> },
+        Readiness { stops: bool },
     }
 }
 
@@ -106,6 +133,11 @@ impl<S: HttpService> Future for Answer<S> {
                     Err(error) => break Err(error.into()),
                 },
                 StepProjection::Calling { future } => break ready!(future.poll(cx)).map_err(Into::into),
+                StepProjection::Readiness { stops } => {
+                    let response = readiness(*stops);
+                    let asked = this.asked.take().expect("not polled after it is done");
+                    return Poll::Ready(Ok(asked.finish(response)));
+                }
                 StepProjection::Failed { error } => break Err(error.take().expect("polled once")),
             }
         };
@@ -116,10 +148,13 @@ impl<S: HttpService> Future for Answer<S> {
 
 impl Asked {
     fn answer<B>(self, result: Result<Response<B>, BoxError>) -> Response<ResponseBody<B>> {
-        let mut response = match result {
+        self.finish(match result {
             Ok(response) => response.map(Some),
             Err(error) => internal_error(&*error),
-        };
+        })
+    }
+
+    fn finish<B>(self, mut response: Response<Option<B>>) -> Response<ResponseBody<B>> {
         if self.must_close(response.status()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             // To a response of HTTP/1.1 for a client of HTTP/1.0, hyper would add "keep-alive" all the same.
@@ -133,6 +168,14 @@ impl Asked {
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
         self.in_flight.connection().is_leaving() && self.version < Version::HTTP_2 && !upgraded
     }
+}
+
+fn readiness<B>(stops: bool) -> Response<Option<B>> {
+    let mut response = Response::new(None);
+    if stops {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 fn internal_error<B>(error: &(dyn std::error::Error + 'static)) -> Response<Option<B>> {

@@ -91,6 +91,8 @@ pub(crate) struct Connections {
     table: Mutex<Table>,
     /// Told whenever the last one, or the acceptor, is gone.
     emptied: Arc<Notify>,
+    /// Told whenever one is gone.
+    parted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +114,7 @@ pub(crate) struct Totals {
 
 impl Connections {
     pub(crate) fn new(emptied: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), emptied })
+        Arc::new(Self { table: Mutex::default(), emptied, parted: Notify::new() })
     }
 
     /// Counts the acceptor, without which a connection could still come after the last one is gone.
@@ -138,6 +140,17 @@ impl Connections {
         let mut table = self.table();
         table.leaving = true;
         table.live.values().for_each(|connection| connection.leave());
+    }
+
+    /// Resolves when there are fewer than `max`. For the acceptor alone: nobody else adds any.
+    pub(crate) async fn fewer_than(&self, max: usize) {
+        loop {
+            let parted = self.parted.notified();
+            if self.table().live.len() < max {
+                return;
+            }
+            parted.await;
+        }
     }
 
     /// Whether there is none and there will be none.
@@ -194,6 +207,7 @@ impl Drop for Registered {
         let mut table = self.connections.table();
         table.live.remove(&self.key);
         table.finished.requests += self.state.requests.load(Relaxed);
+        self.connections.parted.notify_one();
         if table.live.is_empty() {
             self.connections.emptied.notify_one();
         }

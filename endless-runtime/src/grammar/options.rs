@@ -45,6 +45,48 @@ pub const OPTIONS: &[Row] = &[
         about: "How long a drain leaves idle connections open, so that a request on its way is answered.",
     },
     Row {
+        name: "lame_duck",
+        form: Form::Duration,
+        default: Some("0s"),
+        about: "How long to go on accepting after SIGTERM, before the drain.",
+    },
+    Row {
+        name: "readiness_path",
+        form: Form::UrlPath,
+        default: None,
+        about: "A path that is answered by itself: 200 while serving, 503 from a stop on.",
+    },
+    Row {
+        name: "max_connections",
+        form: Form::Count,
+        default: None,
+        about: "How many connections each server has at a time; more wait in the kernel's queue.",
+    },
+    Row {
+        name: "backlog",
+        form: Form::Count,
+        default: Some("4096"),
+        about: "How many connections may wait in the kernel's queue of each server.",
+    },
+    Row {
+        name: "connect_info",
+        form: Form::Switch,
+        default: Some("false"),
+        about: "Whether each request carries `ConnectInfo` in its extensions.",
+    },
+    Row {
+        name: "pid_file",
+        form: Form::FilePath,
+        default: None,
+        about: "A file that holds the PID to signal from ready on, removed on stop.",
+    },
+    Row {
+        name: "program",
+        form: Form::FilePath,
+        default: None,
+        about: "What to start as successor; what this process was started as, if not said.",
+    },
+    Row {
         name: "flavor",
         form: Form::Flavor,
         default: Some("multi_thread"),

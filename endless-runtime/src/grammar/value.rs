@@ -1,6 +1,7 @@
 //! The forms of option values: each knows what it accepts and how to say so.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{self, AddressText};
@@ -20,6 +21,12 @@ pub enum Form {
     Flavor,
     /// A whole number of at least 1.
     Count,
+    /// `true` or `false`.
+    Switch,
+    /// The path of a file.
+    FilePath,
+    /// A path of a URL, from its first slash on.
+    UrlPath,
 }
 
 /// The kind of literal that an attribute writes a value as.
@@ -31,6 +38,8 @@ pub enum Literal {
     Texts,
     /// `4`.
     Integer,
+    /// `true`.
+    Switch,
 }
 
 /// What a text means, once it was accepted. Its `Display` is the canonical text.
@@ -44,6 +53,12 @@ pub enum Value {
     Count(usize),
     /// A kind of tokio runtime.
     Flavor(Flavor),
+    /// Whether.
+    Switch(bool),
+    /// Not empty.
+    FilePath(PathBuf),
+    /// Begins with a slash.
+    UrlPath(String),
 }
 
 /// A kind of tokio runtime.
@@ -68,6 +83,11 @@ impl Form {
             Self::DurationOrNever => duration::parse_or_never(text).map(Value::Duration),
             Self::Flavor => flavor(text).map(Value::Flavor),
             Self::Count => count(text).map(Value::Count),
+            Self::Switch => text.parse().ok().map(Value::Switch),
+            Self::FilePath => {
+                Some(text).filter(|text| !text.is_empty()).map(|text| Value::FilePath(text.into()))
+            }
+            Self::UrlPath => url_path(text).map(Value::UrlPath),
         }
         .ok_or_else(|| Refusal::expected(text, self.noun(), self.accepted()))
     }
@@ -80,6 +100,9 @@ impl Form {
             Self::DurationOrNever => r#""60s", "500ms" or "never""#,
             Self::Flavor => r#""multi_thread" or "current_thread""#,
             Self::Count => "a whole number from 1 up",
+            Self::Switch => "true or false",
+            Self::FilePath => r#""/run/app.pid""#,
+            Self::UrlPath => r#"a path such as "/ready""#,
         }
     }
 
@@ -88,7 +111,9 @@ impl Form {
         match self {
             Self::Addresses => Literal::Texts,
             Self::Duration | Self::DurationOrNever | Self::Flavor => Literal::Text,
+            Self::FilePath | Self::UrlPath => Literal::Text,
             Self::Count => Literal::Integer,
+            Self::Switch => Literal::Switch,
         }
     }
 
@@ -99,6 +124,9 @@ impl Form {
             Self::Duration | Self::DurationOrNever => r#""60s""#,
             Self::Flavor => r#""current_thread""#,
             Self::Count => "4",
+            Self::Switch => "true",
+            Self::FilePath => r#""/run/app.pid""#,
+            Self::UrlPath => r#""/ready""#,
         }
     }
 
@@ -108,12 +136,21 @@ impl Form {
             Self::Duration | Self::DurationOrNever => "duration",
             Self::Flavor => "flavor",
             Self::Count => "count",
+            Self::Switch => "switch",
+            Self::FilePath => "path of a file",
+            Self::UrlPath => "path of a URL",
         }
     }
 }
 
 fn flavor(text: &str) -> Option<Flavor> {
     [Flavor::MultiThread, Flavor::CurrentThread].into_iter().find(|flavor| flavor.name() == text)
+}
+
+/// Visible ASCII, as it stands in a request line, without a query.
+fn url_path(text: &str) -> Option<String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
+    Some(text.to_owned()).filter(|_| plain && text.starts_with('/'))
 }
 
 fn count(text: &str) -> Option<usize> {
@@ -139,6 +176,9 @@ impl fmt::Display for Value {
             Self::Duration(None) => f.write_str("never"),
             Self::Count(count) => count.fmt(f),
             Self::Flavor(flavor) => f.write_str(flavor.name()),
+            Self::Switch(on) => on.fmt(f),
+            Self::FilePath(path) => path.display().fmt(f),
+            Self::UrlPath(path) => f.write_str(path),
         }
     }
 }
@@ -195,7 +235,16 @@ mod tests {
 
     #[test]
     fn each_example_is_accepted() {
-        for form in [Form::Addresses, Form::Duration, Form::DurationOrNever, Form::Flavor, Form::Count] {
+        for form in [
+            Form::Addresses,
+            Form::Duration,
+            Form::DurationOrNever,
+            Form::Flavor,
+            Form::Count,
+            Form::Switch,
+            Form::FilePath,
+            Form::UrlPath,
+        ] {
             let text = form.example().trim_matches('"');
             assert!(form.parse(text).is_ok(), "{form:?}");
         }

@@ -185,7 +185,8 @@ mod tests {
     }
 
     fn listener(number: usize) -> (ListenerNote, OwnedFd) {
-        let note = ListenerNote { requested: format!(":{number}"), occurrence: 0, local: String::new() };
+        let note =
+            ListenerNote { requested: format!(":{number}"), occurrence: 0, local: String::new(), file: None };
         (note, std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor").into())
     }
 

@@ -25,34 +25,35 @@ pub(crate) struct Launch {
     environment: Vec<OsString>,
     /// What the first generation was started with ignored: an exec resets nothing else.
     ignored: Vec<Signal>,
-    /// What a successor starts with blocked.
-    handled: Vec<Signal>,
 }
 
 impl Launch {
-    /// As this process was started. `ignored` are the signals that were ignored at the very start, `handled`
-    /// those that endless handles.
-    pub(crate) fn of_this_process(ignored: Vec<Signal>, handled: Vec<Signal>) -> io::Result<Self> {
+    /// As this process was started; with another program if the settings name one. `ignored` are the signals that were ignored at the very start.
+    pub(crate) fn of_this_process(configured: Option<&Path>, ignored: Vec<Signal>) -> io::Result<Self> {
         let arguments: Vec<OsString> = match nul_separated("/proc/self/cmdline") {
             Some(arguments) if !arguments.is_empty() => arguments,
             _ => env::args_os().collect(),
         };
         let mut environment = nul_separated("/proc/self/environ").unwrap_or_else(variables);
         environment.retain(is_passed_on);
-        Ok(Self { program: program(arguments.first())?, arguments, environment, ignored, handled })
+        let program = match configured {
+            Some(path) => std::path::absolute(path)?,
+            None => program(arguments.first())?,
+        };
+        Ok(Self { program, arguments, environment, ignored })
     }
 
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Starts a successor that finds `channel` open, and every signal that endless handles blocked until it
-    /// is there to handle it.
+    /// Starts a successor that finds `channel` open, and the signals of `blocked` blocked until it is
+    /// there to handle them.
     ///
     /// # Errors
     ///
     /// What `posix_spawn(3)` says: no such file, not executable, no more processes.
-    pub(super) fn start(&self, channel: OwnedFd) -> io::Result<Process> {
+    pub(super) fn start(&self, channel: OwnedFd, blocked: &[Signal]) -> io::Result<Process> {
         // The number that the successor finds it under is reserved by a descriptor of this process, so that
         // dup2 in the child can hit nothing that the user left open.
         let place = channel.try_clone()?;
@@ -64,7 +65,7 @@ impl Launch {
         let pid = posix_spawn(
             c_string(self.program.as_os_str().as_bytes())?.as_c_str(),
             &actions,
-            &attributes(&self.handled)?,
+            &attributes(blocked)?,
             &c_strings(&self.arguments)?,
             &c_strings(&environment)?,
         )?;
@@ -72,10 +73,10 @@ impl Launch {
     }
 }
 
-fn attributes(handled: &[Signal]) -> nix::Result<PosixSpawnAttr> {
+fn attributes(blocked: &[Signal]) -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-    attributes.set_sigmask(&set_of(handled))?;
+    attributes.set_sigmask(&set_of(blocked))?;
     // Rust's runtime ignores it in this process; a program starts with its default.
     attributes.set_sigdefault(&SigSet::from(Number::SIGPIPE))?;
     Ok(attributes)

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_message_survives_its_frame() {
-        let note = ListenerNote { requested: ":80".into(), occurrence: 2, local: "[::]:80".into() };
+        let note =
+            ListenerNote { requested: ":80".into(), occurrence: 2, local: "[::]:80".into(), file: None };
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor").into();
         let Message::Listeners(listeners) = reparse(Message::Listeners(vec![(note.clone(), socket)])) else {
             panic!("another kind");

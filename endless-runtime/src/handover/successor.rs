@@ -13,6 +13,7 @@ use super::message::{Hello, Message, Ready, Reason};
 use super::process::Process;
 use crate::error::describe;
 use crate::servers::{Heirloom, Servers};
+use crate::signal::Signal;
 
 /// For how long a successor that was told to go may take to confirm.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ pub(crate) struct Successor {
 
 /// Replaces this process: when this returns a successor, it accepts and this process does not any more.
 ///
-/// `called_off` resolves with a reason if the successor is not wanted any more; once it was told to go, it is not
+/// The successor starts with the signals of `blocked` blocked. `called_off` resolves with a reason if the successor is not wanted any more; once it was told to go, it is not
 /// asked again. `started` is told the PID as soon as there is one.
 ///
 /// # Errors
@@ -40,13 +41,14 @@ pub(crate) struct Successor {
 /// Why there is no successor; it has been ended and reaped, and this process accepts as before.
 pub(crate) async fn replace(
     launch: &Launch,
+    blocked: &[Signal],
     servers: &Servers,
     generation: u64,
     ready_timeout: Duration,
     called_off: impl Future<Output = String>,
     started: impl FnOnce(i32),
 ) -> Result<Successor, String> {
-    let mut successor = Successor::start(launch)?;
+    let mut successor = Successor::start(launch, blocked)?;
     started(successor.process.pid().as_raw());
     let heirlooms = servers.heirlooms();
     let ready = tokio::select! {
@@ -70,10 +72,10 @@ pub(crate) async fn replace(
 }
 
 impl Successor {
-    fn start(launch: &Launch) -> Result<Self, String> {
+    fn start(launch: &Launch, blocked: &[Signal]) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (channel, far) = Channel::pair().map_err(failed)?;
-        let process = launch.start(far).map_err(failed)?;
+        let process = launch.start(far, blocked).map_err(failed)?;
         Ok(Self { process, channel, last_words: None })
     }
 

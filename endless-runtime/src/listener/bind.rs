@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::{Bound, queue_length, unix};
 use crate::grammar::AddressText;
 
 /// The addresses that `address` may mean, in the order in which they are tried.
@@ -18,7 +18,8 @@ pub(crate) async fn resolve(address: &AddressText) -> io::Result<Vec<SocketAddr>
         AddressText::AllInterfaces { port } => {
             Ok(vec![(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()])
         }
-        AddressText::Unix(_) | AddressText::Systemd(_) => {
+        AddressText::Unix(_) => Ok(Vec::new()),
+        AddressText::Systemd(_) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "this kind of address is not supported yet"))
         }
     }
@@ -26,7 +27,11 @@ pub(crate) async fn resolve(address: &AddressText) -> io::Result<Vec<SocketAddr>
 
 /// Binds the first of `candidates` that can be bound, and listens. `AllInterfaces` is one IPv6 socket that
 /// takes IPv4 too; a machine without IPv6 falls back to the candidate after it.
-pub(crate) fn bind(address: &AddressText, candidates: &[SocketAddr], backlog: u32) -> io::Result<OwnedFd> {
+pub(crate) fn bind(address: &AddressText, candidates: &[SocketAddr], backlog: u32) -> io::Result<Bound> {
+    if let AddressText::Unix(path) = address {
+        let (socket, file) = unix::bind(path, queue_length(backlog))?;
+        return Ok(Bound { socket, file: Some(file) });
+    }
     let both_families = matches!(address, AddressText::AllInterfaces { .. });
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in candidates {
@@ -43,7 +48,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-fn listen(address: SocketAddr, both_families: bool, backlog: u32) -> io::Result<OwnedFd> {
+fn listen(address: SocketAddr, both_families: bool, backlog: u32) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!both_families)?;
@@ -51,6 +56,6 @@ fn listen(address: SocketAddr, both_families: bool, backlog: u32) -> io::Result<
     // Without it, connections of an earlier process in TIME_WAIT would keep the port for a minute.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    socket.listen(queue_length(backlog))?;
+    Ok(Bound { socket: socket.into(), file: None })
 }

@@ -69,8 +69,13 @@ impl Gate {
 
     /// Lets a listener go that nobody else holds: what waits in its queue is accepted first.
     pub(crate) fn last_call(&self) {
-        self.turn(|door| match door.listener {
-            Some(_) => door.change(Stance::LastCall),
+        self.turn(|door| match &door.listener {
+            Some(listener) => {
+                if let Some(file) = listener.file() {
+                    file.remove();
+                }
+                door.change(Stance::LastCall);
+            }
             None => door.stance = Stance::Closed,
         });
     }

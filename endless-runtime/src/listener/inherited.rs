@@ -5,6 +5,9 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::Bound;
+use super::unix::SocketFile;
+
 /// What is said of a listener when it is handed over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ListenerNote {
@@ -12,8 +15,11 @@ pub(crate) struct ListenerNote {
     pub(crate) requested: String,
     /// How many servers before it were configured with the same text.
     pub(crate) occurrence: usize,
-    /// What the kernel bound.
+    /// What is bound.
     pub(crate) local: String,
+    /// For a unix socket, which file is its own.
+    #[serde(default)]
+    pub(crate) file: Option<SocketFile>,
 }
 
 /// The listeners of the predecessor, in the order in which they came.
@@ -25,19 +31,21 @@ pub(crate) struct Inheritance {
 #[derive(Debug)]
 struct Item {
     note: ListenerNote,
-    /// `None` once it is claimed.
+    /// `None` once somebody has asked for it.
     socket: Option<OwnedFd>,
+    claimed: bool,
 }
 
 impl Inheritance {
     pub(crate) fn new(listeners: Vec<(ListenerNote, OwnedFd)>) -> Self {
-        let items = listeners.into_iter().map(|(note, socket)| Item { note, socket: Some(socket) });
+        let items =
+            listeners.into_iter().map(|(note, socket)| Item { note, socket: Some(socket), claimed: false });
         Self { items: items.collect() }
     }
 
     /// Claims by configured address: `localhost:80` keeps its listener whatever the name resolves to now, and
     /// of several `127.0.0.1:0` each keeps its own.
-    pub(crate) fn claim_configured(&mut self, requested: &str, occurrence: usize) -> Option<OwnedFd> {
+    pub(crate) fn claim_configured(&mut self, requested: &str, occurrence: usize) -> Option<Bound> {
         self.take(|note| note.requested == requested && note.occurrence == occurrence)
     }
 
@@ -47,16 +55,21 @@ impl Inheritance {
         &mut self,
         candidates: &[SocketAddr],
         is_spoken_for: impl Fn(&ListenerNote) -> bool,
-    ) -> Option<OwnedFd> {
+    ) -> Option<Bound> {
         self.take(|note| {
             let bound = note.local.parse().ok();
             bound.is_some_and(|bound: SocketAddr| candidates.contains(&bound)) && !is_spoken_for(note)
         })
     }
 
-    fn take(&mut self, wanted: impl Fn(&ListenerNote) -> bool) -> Option<OwnedFd> {
+    /// A unix socket whose file is gone cannot be reached by anybody any more: it counts as removed, and
+    /// whoever asks for it binds anew.
+    fn take(&mut self, wanted: impl Fn(&ListenerNote) -> bool) -> Option<Bound> {
         let item = self.items.iter_mut().find(|item| item.socket.is_some() && wanted(&item.note))?;
-        item.socket.take()
+        let socket = item.socket.take()?;
+        let file = item.note.file.clone();
+        item.claimed = file.as_ref().is_none_or(SocketFile::is_in_place);
+        item.claimed.then_some(Bound { socket, file })
     }
 
     pub(crate) fn unclaimed(&self) -> impl Iterator<Item = &ListenerNote> {
@@ -66,12 +79,12 @@ impl Inheritance {
     /// Which of them, by their place in the predecessor's list, were claimed.
     pub(crate) fn claimed(&self) -> Vec<usize> {
         let numbered = self.items.iter().enumerate();
-        numbered.filter(|(_, item)| item.socket.is_none()).map(|(number, _)| number).collect()
+        numbered.filter(|(_, item)| item.claimed).map(|(number, _)| number).collect()
     }
 
     /// Closes this process's copies of what nobody claimed.
     pub(crate) fn give_up_unclaimed(&mut self) {
-        self.items.retain(|item| item.socket.is_none());
+        self.items.retain(|item| item.claimed);
     }
 }
 
@@ -86,6 +99,7 @@ mod tests {
                 requested: requested.to_string(),
                 occurrence: *occurrence,
                 local: local.to_string(),
+                file: None,
             };
             (note, socket)
         });

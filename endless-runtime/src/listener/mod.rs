@@ -2,75 +2,167 @@
 
 mod bind;
 mod gate;
+mod given;
 mod inherited;
+mod unix;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockAddr, SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
 pub(crate) use bind::{bind, resolve};
 pub(crate) use gate::Gate;
+pub use given::Listener as GivenListener;
 pub(crate) use inherited::{Inheritance, ListenerNote};
+use unix::SocketFile;
 
 use crate::address::Endpoint;
 
 /// After how much silence the kernel asks whether the client is still there: as Go's `endless`.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(180);
 
+/// A socket that listens, in no runtime yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: OwnedFd,
+    /// For a unix socket.
+    file: Option<SocketFile>,
+}
+
 /// A bound socket that this process can accept from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     local: Endpoint,
 }
 
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
 impl Listener {
-    /// Takes a listening socket into the current tokio runtime.
-    ///
+    /// Takes a listening socket into the current tokio runtime. `backlog` counts for an inherited one too.
+    pub(crate) fn new(bound: Bound, backlog: u32) -> io::Result<Self> {
+        let Bound { socket, file } = bound;
+        SockRef::from(&socket).listen(queue_length(backlog))?;
+        match file {
+            Some(file) => Self::unix(socket, file),
+            None => Self::tcp(socket),
+        }
+    }
+
     /// What is set on the listener is set on every connection that it accepts: no small write waits for the
     /// client's acknowledgement, and dead clients are found out.
-    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+    fn tcp(socket: OwnedFd) -> io::Result<Self> {
         let socket = std::net::TcpListener::from(socket);
         socket.set_nonblocking(true)?;
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
         let local = Endpoint::Tcp(socket.local_addr()?);
-        Ok(Self { socket: TcpListener::from_std(socket)?, local })
+        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), local })
+    }
+
+    fn unix(socket: OwnedFd, file: SocketFile) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixListener::from(socket);
+        socket.set_nonblocking(true)?;
+        // The kernel still knows it by its temporary name.
+        let local = Endpoint::Unix(file.path.clone());
+        Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, file), local })
     }
 
     pub(crate) fn local(&self) -> &Endpoint {
         &self.local
     }
 
+    /// The file of a unix socket.
+    pub(crate) fn file(&self) -> Option<&SocketFile> {
+        match &self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix(_, file) => Some(file),
+        }
+    }
+
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        let (stream, _remote) = ready!(self.socket.poll_accept(cx))?;
-        Poll::Ready(Ok(Stream { stream }))
+        Poll::Ready(Ok(match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, remote) = ready!(socket.poll_accept(cx))?;
+                Stream { socket: Either::Left(stream), remote: Endpoint::Tcp(remote) }
+            }
+            Socket::Unix(socket, _) => {
+                let (stream, remote) = ready!(socket.poll_accept(cx))?;
+                Stream { socket: Either::Right(stream), remote: unix_endpoint(remote.as_pathname()) }
+            }
+        }))
     }
 
     /// Accepts what waits in the kernel's queue, past tokio's own idea of whether something does.
     fn accept_now(&self) -> io::Result<Stream> {
-        let (socket, _remote) = SockRef::from(&self.socket).accept()?;
+        let (socket, remote) = SockRef::from(&self.as_fd()).accept()?;
         socket.set_nonblocking(true)?;
-        Ok(Stream { stream: TcpStream::from_std(socket.into())? })
+        let remote = endpoint(&remote);
+        let socket = match &self.socket {
+            Socket::Tcp(_) => Either::Left(TcpStream::from_std(socket.into())?),
+            Socket::Unix(..) => Either::Right(UnixStream::from_std(socket.into())?),
+        };
+        Ok(Stream { socket, remote })
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket, _) => socket.as_fd(),
+        }
     }
+}
+
+fn queue_length(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
+fn endpoint(address: &SockAddr) -> Endpoint {
+    match address.as_socket() {
+        Some(address) => Endpoint::Tcp(address),
+        None => unix_endpoint(address.as_pathname()),
+    }
+}
+
+/// Clients rarely bind theirs to a path.
+fn unix_endpoint(path: Option<&Path>) -> Endpoint {
+    Endpoint::Unix(path.unwrap_or(Path::new("")).to_owned())
 }
 
 /// An accepted connection's socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    stream: TcpStream,
+    socket: Either<TcpStream, UnixStream>,
+    remote: Endpoint,
+}
+
+impl Stream {
+    pub(crate) fn remote(&self) -> &Endpoint {
+        &self.remote
+    }
+
+    /// This end; unspecified if the connection is gone already.
+    pub(crate) fn local(&self) -> Endpoint {
+        let address = match &self.socket {
+            Either::Left(tcp) => SockRef::from(tcp).local_addr(),
+            Either::Right(unix) => SockRef::from(unix).local_addr(),
+        };
+        address.map_or_else(|_| unix_endpoint(None), |address| endpoint(&address))
+    }
 }
 
 impl AsyncRead for Stream {
@@ -79,25 +171,25 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -105,6 +197,6 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -83,7 +83,7 @@ pub type HookResult = Result<(), String>;
 pub type HookFuture<'a> = Pin<Box<dyn Future<Output = HookResult> + Send + 'a>>;
 
 /// A hook's function, one variant a shape.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Call {
     /// A plain function.
     Sync(fn(&Event) -> HookResult),
@@ -93,6 +93,16 @@ pub enum Call {
     SyncAddress(fn(&Address) -> HookResult),
     /// An async function of an address.
     AsyncAddress(for<'a> fn(&'a Address) -> HookFuture<'a>),
+    /// A function given in code.
+    SyncGiven(&'static (dyn Fn(&Event) -> HookResult + Send + Sync)),
+    /// An async function given in code.
+    AsyncGiven(&'static (dyn for<'a> Fn(&'a Event) -> HookFuture<'a> + Send + Sync)),
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call")
+    }
 }
 
 /// What a hook may return: nothing, or a `Result` whose error can be shown.
@@ -128,6 +138,8 @@ pub(crate) struct Hooks {
     /// Held while one runs, so that they run one after the other.
     turn: tokio::sync::Mutex<()>,
     runtime: Mutex<Option<Handle>>,
+    /// Those that were given in code.
+    given: Mutex<Vec<&'static Registration>>,
 }
 
 /// What a hook is called with.
@@ -140,12 +152,36 @@ enum Occasion {
 impl Hooks {
     /// Hooks run on the runtime that serves, where the user's own connections and tasks live.
     pub(crate) fn run_on(&self, runtime: Handle) {
-        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
+        *lock(&self.runtime) = Some(runtime);
+    }
+
+    pub(crate) fn with(given: &[&'static Registration]) -> Self {
+        Self { given: Mutex::new(given.to_vec()), ..Self::default() }
+    }
+
+    pub(crate) fn give(&self, hook: &'static Registration) {
+        lock(&self.given).push(hook);
+    }
+
+    /// Whether anybody wants to know of `signal`.
+    pub(crate) fn has(&self, signal: Signal) -> bool {
+        [Moment::Pre(signal), Moment::Post(signal)]
+            .into_iter()
+            .any(|moment| !self.bound_to(moment).is_empty())
+    }
+
+    /// Those of one moment in the order in which they run: declared ones before given ones of the same order.
+    fn bound_to(&self, moment: Moment) -> Vec<&'static Registration> {
+        let given = lock(&self.given);
+        let all = declared().iter().chain(given.iter()).copied();
+        let mut bound: Vec<_> = all.filter(|hook| hook.moments.contains(&moment)).collect();
+        bound.sort_by_key(|hook| hook.order);
+        bound
     }
 
     /// Runs the hooks of `moment` in their order. A failure is logged, and the others run.
     pub(crate) async fn run(&self, moment: Moment, event: &Event) {
-        for hook in bound_to(moment) {
+        for hook in self.bound_to(moment) {
             if let Err(reason) = self.call(hook, moment, Occasion::Event(Arc::new(event.clone()))).await {
                 event!(WARN, "hook failed", moment = moment, hook = hook.name, reason = reason);
             }
@@ -158,7 +194,7 @@ impl Hooks {
     ///
     /// Which one failed, and why.
     pub(crate) async fn ask(&self, moment: Moment, event: &Event) -> HookResult {
-        for hook in bound_to(moment) {
+        for hook in self.bound_to(moment) {
             if let Err(reason) = self.call(hook, moment, Occasion::Event(Arc::new(event.clone()))).await {
                 return Err(format!("hook {} refused: {reason}", hook.name));
             }
@@ -168,7 +204,7 @@ impl Hooks {
 
     pub(crate) async fn before_begin(&self, address: &Address) {
         let moment = Moment::BeforeBegin;
-        for hook in bound_to(moment) {
+        for hook in self.bound_to(moment) {
             if let Err(reason) = self.call(hook, moment, Occasion::Address(Arc::new(address.clone()))).await {
                 event!(WARN, "hook failed", moment = moment, hook = hook.name, reason = reason);
             }
@@ -177,7 +213,7 @@ impl Hooks {
 
     async fn call(&self, hook: &'static Registration, moment: Moment, occasion: Occasion) -> HookResult {
         let _turn = self.turn.lock().await;
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let runtime = lock(&self.runtime).clone();
         let runtime = runtime.ok_or("no runtime serves yet")?;
         let timeout = hook.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let mut running = Running(start(&runtime, hook.call, occasion));
@@ -197,13 +233,15 @@ fn start(runtime: &Handle, call: Call, occasion: Occasion) -> JoinHandle<HookRes
     match (call, occasion) {
         (Call::Sync(call), Occasion::Event(event)) => runtime.spawn_blocking(move || call(&event)),
         (Call::Async(call), Occasion::Event(event)) => runtime.spawn(async move { call(&event).await }),
+        (Call::SyncGiven(call), Occasion::Event(event)) => runtime.spawn_blocking(move || call(&event)),
+        (Call::AsyncGiven(call), Occasion::Event(event)) => runtime.spawn(async move { call(&event).await }),
         (Call::SyncAddress(call), Occasion::Address(address)) => {
             runtime.spawn_blocking(move || call(&address))
         }
         (Call::AsyncAddress(call), Occasion::Address(address)) => {
             runtime.spawn(async move { call(&address).await })
         }
-        (Call::Sync(_) | Call::Async(_), Occasion::Address(_))
+        (Call::Sync(_) | Call::Async(_) | Call::SyncGiven(_) | Call::AsyncGiven(_), Occasion::Address(_))
         | (Call::SyncAddress(_) | Call::AsyncAddress(_), Occasion::Event(_)) => {
             unreachable!("the macro gives each moment the shape that belongs to it")
         }
@@ -233,7 +271,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// Runs the hooks of the hammer on the thread that calls: no runtime can be relied on any more.
 pub(crate) fn run_hammered(event: &Event) {
-    for hook in bound_to(Moment::Hammered) {
+    for hook in declared().iter().filter(|hook| hook.moments.contains(&Moment::Hammered)) {
         let Call::Sync(call) = hook.call else { continue };
         let result = std::panic::catch_unwind(|| call(event))
             .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
@@ -243,23 +281,17 @@ pub(crate) fn run_hammered(event: &Event) {
     }
 }
 
-/// Whether anybody wants to know of `signal`.
-pub(crate) fn has_hook(signal: Signal) -> bool {
-    all().iter().any(|hook| {
-        hook.moments.contains(&Moment::Pre(signal)) || hook.moments.contains(&Moment::Post(signal))
-    })
-}
-
-fn bound_to(moment: Moment) -> Vec<&'static Registration> {
-    all().iter().copied().filter(|hook| hook.moments.contains(&moment)).collect()
-}
-
-/// Every hook that is linked in, in the order in which they run.
-fn all() -> &'static [&'static Registration] {
+/// Every hook that is declared and linked in, in the order in which they run.
+fn declared() -> &'static [&'static Registration] {
     static ALL: OnceLock<Vec<&'static Registration>> = OnceLock::new();
     ALL.get_or_init(|| {
         let mut all: Vec<_> = inventory::iter::<Registration>.into_iter().collect();
         all.sort_by_key(|hook| (hook.order, hook.place));
         all
     })
+}
+
+/// Nothing under these locks panics half-way through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

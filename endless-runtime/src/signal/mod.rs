@@ -1,6 +1,7 @@
 //! Signals: which there are, how they come in, and the hooks that run around what they do.
 
 mod event;
+pub(crate) mod given;
 pub(crate) mod hook;
 mod stream;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use nix::sys::signal::Signal as Number;
 
 pub use event::{Event, Outcome, Phase, Sender};
+pub use given::Hook;
 pub(crate) use stream::{Received, Signals, Tty, ignored_now, set_of, unblock};
 
 use crate::error::Error;
