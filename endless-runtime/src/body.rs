@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::connection::Reading;
 use crate::error::BoxError;
 
 /// The body of a request.
@@ -17,7 +18,17 @@ use crate::error::BoxError;
 #[derive(Debug)]
 pub struct Body {
     source: Source,
-    read_to_end: bool,
+    progress: Progress,
+    /// Until its end: the connection has something to read.
+    reading: Option<Reading>,
+}
+
+/// How far it was read; what has ended, well or badly, stays so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Unread,
+    Ended,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -29,18 +40,22 @@ enum Source {
 impl Body {
     /// A body without a byte.
     pub fn empty() -> Self {
-        Self { source: Source::Memory(None), read_to_end: true }
+        Self { source: Source::Memory(None), progress: Progress::Ended, reading: None }
     }
 
     /// Whether every byte and trailer of the body was taken out. True from the start for a request
     /// without a body.
     pub fn is_read_to_end(&self) -> bool {
-        self.read_to_end
+        self.progress == Progress::Ended
     }
 
-    pub(crate) fn from_connection(incoming: Incoming) -> Self {
-        let read_to_end = http_body::Body::is_end_stream(&incoming);
-        Self { source: Source::Connection(incoming), read_to_end }
+    /// `begins` is asked only if there is something to read.
+    pub(crate) fn from_connection(incoming: Incoming, begins: impl FnOnce() -> Reading) -> Self {
+        let (progress, reading) = match http_body::Body::is_end_stream(&incoming) {
+            true => (Progress::Ended, None),
+            false => (Progress::Unread, Some(begins())),
+        };
+        Self { source: Source::Connection(incoming), progress, reading }
     }
 
     /// Hyper's own body, for services written against it.
@@ -55,8 +70,11 @@ impl Body {
 impl<B: Into<Bytes>> From<B> for Body {
     fn from(bytes: B) -> Self {
         let bytes: Bytes = bytes.into();
-        let read_to_end = bytes.is_empty();
-        Self { source: Source::Memory(Some(bytes).filter(|_| !read_to_end)), read_to_end }
+        let (bytes, progress) = match bytes.is_empty() {
+            true => (None, Progress::Ended),
+            false => (Some(bytes), Progress::Unread),
+        };
+        Self { source: Source::Memory(bytes), progress, reading: None }
     }
 }
 
@@ -73,11 +91,15 @@ impl http_body::Body for Body {
             Source::Memory(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
         };
         // A known length ends with its last byte, without a further frame that says so.
-        self.read_to_end = match &frame {
-            None => true,
-            Some(Ok(_)) => self.is_end_stream(),
-            Some(Err(_)) => false,
+        self.progress = match &frame {
+            _ if self.progress != Progress::Unread => self.progress,
+            Some(Err(_)) => Progress::Failed,
+            Some(Ok(_)) if !self.is_end_stream() => Progress::Unread,
+            Some(Ok(_)) | None => Progress::Ended,
         };
+        if self.progress != Progress::Unread {
+            self.reading = None;
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 

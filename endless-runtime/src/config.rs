@@ -231,10 +231,11 @@ fn warn_of_unknown(variable: &str) {
     }
 }
 
-/// The environment as text; a variable that is not is none of ours.
+/// The environment as text. A name that is not is none of ours; a value of ours that is not will be refused as
+/// whatever it looks like.
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 #[cfg(test)]

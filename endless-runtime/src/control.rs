@@ -15,6 +15,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::getpid;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::{Error, Result, describe};
@@ -120,15 +121,27 @@ pub(crate) fn start(
     prepared: Prepared,
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> Result<()> {
+    let cannot = |error| Error::configuration(format!("cannot start a thread: {}", describe(&error)));
+    // Now, as there may be no thread to be had when it is needed.
+    let hammer = Hammer::forge(process).map_err(cannot)?;
     let run = move || {
+        let _guard = EndOnPanic;
         let Prepared { runtime, signals, predecessor, launch } = prepared;
-        let control = Control::new(process, signals, commands, launch, predecessor);
+        let control = Control::new(process, signals, commands, launch, predecessor, hammer);
         runtime.block_on(control.live());
     };
-    let started = thread::Builder::new().name("endless".to_owned()).spawn(run);
-    started
-        .map(drop)
-        .map_err(|error| Error::configuration(format!("cannot start a thread: {}", describe(&error))))
+    thread::Builder::new().name("endless".to_owned()).spawn(run).map(drop).map_err(cannot)
+}
+
+/// A process without its control thread hears no signal any more, SIGTERM included: better that it ends.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            sys::exit_now(1);
+        }
+    }
 }
 
 /// The state of a process's life, and what is under way.
@@ -143,6 +156,8 @@ struct Control {
     /// A predecessor that may still pass a restart on.
     predecessor: Option<BoxFuture<'static, ()>>,
     restart: Option<Restart>,
+    /// Whether there was a predecessor.
+    is_successor: bool,
     /// Asked for while a restart was under way, or this process not ready: one more, however often.
     again: Option<Wanted>,
     /// From the signal to the drain: hooks.
@@ -151,9 +166,11 @@ struct Control {
     drain: Option<BoxFuture<'static, ()>>,
     life: Life,
     interrupts: u32,
+    /// Hooks that nothing else waits for; `serve` does not return before they have.
+    hooks: JoinSet<()>,
     /// Ends a lame duck's time.
     hurry: Arc<Notify>,
-    hammer: Option<Hammer>,
+    hammer: Hammer,
 }
 
 /// How far this process is from its end.
@@ -183,7 +200,12 @@ struct Restart {
 /// Why a drain begins.
 enum Cause {
     Stop(Event),
-    Restarted { successor: Successor, event: Event },
+    /// A stop before this process served, while its predecessor does.
+    CalledOff(Event),
+    Restarted {
+        successor: Successor,
+        event: Event,
+    },
 }
 
 impl Control {
@@ -193,8 +215,10 @@ impl Control {
         commands: mpsc::UnboundedReceiver<Command>,
         launch: Launch,
         from: Option<FromPredecessor>,
+        hammer: Hammer,
     ) -> Self {
         let (failures, reported) = mpsc::unbounded_channel();
+        let is_successor = from.is_some();
         Self {
             process,
             // One a process, for as long as it lives.
@@ -205,13 +229,15 @@ impl Control {
             failures,
             predecessor: None,
             restart: None,
+            is_successor,
             again: None,
             stopping: None,
             drain: None,
             life: Life::Going,
             interrupts: 0,
+            hooks: JoinSet::new(),
             hurry: Arc::default(),
-            hammer: None,
+            hammer,
         }
     }
 
@@ -226,6 +252,7 @@ impl Control {
                 result = attempted(&mut self.restart) => self.on_restart_end(result).await,
                 cause = finished(&mut self.stopping) => self.begin_drain(cause),
                 () = finished(&mut self.drain) => self.on_drained(),
+                Some(_) = self.hooks.join_next() => self.finish_if_drained(),
             }
         }
     }
@@ -279,7 +306,7 @@ impl Control {
             Box::pin(async move { predecessor.asks_for_a_restart().await })
         });
         let (process, event) = (self.process, Event { signal: None, ..self.event(Signal::Hangup) });
-        tokio::spawn(async move { process.hooks.run(Moment::Ready, &event).await });
+        self.hooks.spawn(async move { process.hooks.run(Moment::Ready, &event).await });
         if let Some(wanted) = self.again.take() {
             self.begin_restart(wanted);
         }
@@ -367,7 +394,8 @@ impl Control {
             (Life::Going, Some(again)) => self.begin_restart(again),
             (Life::Going, None) => {}
             (_, again) => {
-                again.into_iter().for_each(|mut again| again.answer(|| Err(Error::draining("restart"))));
+                self.again = again;
+                self.forget_again();
                 self.finish_if_drained();
             }
         }
@@ -381,13 +409,19 @@ impl Control {
         }
         self.life = Life::Stopping;
         STOPS.store(true, Relaxed);
-        // One that does not serve yet never will: its predecessor serves on.
-        self.arrival = None;
+        if self.restart.is_none() {
+            self.forget_again();
+        }
+        // One that does not serve yet never will. A predecessor serves on, and the hooks run there.
+        let has_hooks = self.arrival.take().is_none() || !self.is_successor;
         if let Some(restart) = &self.restart {
             restart.call_off.send_replace(Some(format!("stopped by {}", signal_text(&event))));
         }
         let (process, hurry) = (self.process, Arc::clone(&self.hurry));
         self.stopping = Some(Box::pin(async move {
+            if !has_hooks {
+                return Cause::CalledOff(event);
+            }
             let signal = event.signal.unwrap_or(Signal::Terminate);
             process.hooks.run(Moment::Pre(signal), &event).await;
             if signal == Signal::Terminate {
@@ -395,6 +429,13 @@ impl Control {
             }
             Cause::Stop(event)
         }));
+    }
+
+    /// There will be no further restart.
+    fn forget_again(&mut self) {
+        if let Some(mut again) = self.again.take() {
+            again.answer(|| Err(Error::draining("restart")));
+        }
     }
 
     fn interrupt(&mut self, event: Event) {
@@ -405,7 +446,7 @@ impl Control {
                 self.hurry.notify_one();
                 self.stop(event);
             }
-            _ => self.hammer_now(),
+            _ => self.hammer.strike(event),
         }
     }
 
@@ -413,10 +454,10 @@ impl Control {
         match self.life {
             Life::Draining | Life::Drained => {
                 let process = self.process;
-                let hammer = self.hammer.as_ref().map(Hammer::handle);
+                let hammer = self.hammer.clone();
                 tokio::spawn(async move {
                     process.hooks.run(Moment::Pre(Signal::User2), &event).await;
-                    hammer.inspect(crate::hammer::Handle::strike);
+                    hammer.strike(event);
                 });
             }
             Life::Going | Life::Stopping => {
@@ -426,17 +467,19 @@ impl Control {
         }
     }
 
-    fn hammer_now(&mut self) {
-        let event = self.event(Signal::Interrupt);
-        let process = self.process;
-        self.hammer.get_or_insert_with(|| Hammer::raise(process, None, event)).handle().strike();
-    }
-
     fn begin_drain(&mut self, cause: Cause) {
         let process = self.process;
         let event = match &cause {
-            Cause::Stop(event) | Cause::Restarted { event, .. } => event.clone(),
+            Cause::Stop(event) | Cause::CalledOff(event) | Cause::Restarted { event, .. } => event.clone(),
         };
+        // Before anything is said: a log that nobody reads may block.
+        self.hammer.raise(process.config.hammer_time, event.clone());
+        self.life = Life::Draining;
+        if !matches!(cause, Cause::Restarted { .. }) {
+            process.servers.let_go(&[]);
+        }
+        process.servers.leave();
+        enter(Stage::Draining);
         event!(
             INFO,
             "draining",
@@ -444,15 +487,6 @@ impl Control {
             cause = signal_text(&event),
             connections = process.servers.connections()
         );
-        self.life = Life::Draining;
-        if self.hammer.is_none() {
-            self.hammer = Some(Hammer::raise(process, process.config.hammer_time, event));
-        }
-        if matches!(cause, Cause::Stop(_)) {
-            process.servers.let_go(&[]);
-        }
-        process.servers.leave();
-        enter(Stage::Draining);
         self.drain = Some(Box::pin(drain(process, cause)));
     }
 
@@ -464,25 +498,25 @@ impl Control {
 
     /// Nothing is left behind: `serve` returns when a successor that was called off is gone too.
     fn finish_if_drained(&self) {
-        if self.life == Life::Drained && self.restart.is_none() {
+        if self.life == Life::Drained && self.restart.is_none() && self.hooks.is_empty() {
             self.process.clean_up();
             enter(Stage::Finished);
         }
     }
 
-    fn run_hooks(&self, event: Event, outcome: Outcome) {
+    fn run_hooks(&mut self, event: Event, outcome: Outcome) {
         let process = self.process;
         let Some(signal) = event.signal else { return };
-        tokio::spawn(async move {
+        self.hooks.spawn(async move {
             process.hooks.run(Moment::Pre(signal), &event).await;
             process.hooks.run(Moment::Post(signal), &event.with(outcome)).await;
         });
     }
 
-    fn run_post_hooks(&self, event: Event) {
+    fn run_post_hooks(&mut self, event: Event) {
         let process = self.process;
         let Some(signal) = event.signal else { return };
-        tokio::spawn(async move { process.hooks.run(Moment::Post(signal), &event).await });
+        self.hooks.spawn(async move { process.hooks.run(Moment::Post(signal), &event).await });
     }
 }
 
@@ -510,7 +544,7 @@ async fn arrive(
     let listeners = match &mut predecessor {
         Some(predecessor) => match predecessor.estate().await {
             Ok(estate) => {
-                process.set_generation(estate.generation + 1);
+                process.set_generation(estate.generation.saturating_add(1));
                 estate.listeners
             }
             Err(reason) => end(&reason),
@@ -557,7 +591,17 @@ async fn take_over(
     };
     let mut waiting = predecessor?;
     waiting.report_ready(claimed).await;
-    match waiting.wish().await {
+    let wish = tokio::select! {
+        biased;
+        Some(Failure { reason, told }) = failures.recv() => {
+            waiting.report_failure(reason).await;
+            drop(told);
+            // Main is about to end this process; until then it must not take over.
+            pending().await
+        }
+        wish = waiting.wish() => wish,
+    };
+    match wish {
         Wish::Go => {
             waiting.confirm().await;
             Some(waiting)
@@ -567,9 +611,9 @@ async fn take_over(
     }
 }
 
-/// Ends a successor that its predecessor does not want any more.
+/// Ends a successor that its predecessor does not want any more, or that cannot understand it.
 fn end(reason: &str) -> ! {
-    event!(WARN, "called off by the predecessor", pid = getpid(), reason = reason);
+    event!(WARN, "called off", pid = getpid(), reason = reason);
     sys::exit_now(1)
 }
 
@@ -619,6 +663,7 @@ async fn reason_of(mut called_off: watch::Receiver<Option<String>>) -> String {
 /// Waits for what is in flight; the hooks see the outcome before `serve` returns.
 async fn drain(process: &'static Process, cause: Cause) {
     let (event, stopped) = match cause {
+        Cause::CalledOff(_) => return process.servers.emptied().await,
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
             tokio::spawn(watch_over(successor));
@@ -646,7 +691,7 @@ async fn lame_duck(time: Duration, hurry: &Notify) {
     }
 }
 
-/// A successor that dies while its predecessor still drains is reaped; nobody serves then, and the log says so.
+/// A successor that ends while its predecessor still drains is reaped; nobody serves then, and the log says so.
 async fn watch_over(successor: Successor) {
     let pid = successor.pid();
     let ended = successor.ended().await;

@@ -10,7 +10,7 @@ use crate::config::{Config, Manner};
 use crate::error::{self, BoxError, Error};
 use crate::grammar::Flavor;
 use crate::process::Process;
-use crate::server::{Server, Serving};
+use crate::server::{Server, Serving, finished};
 use crate::service::{IntoOutcome, IntoService};
 
 /// The exit status for a configuration that cannot be used.
@@ -32,7 +32,12 @@ where
     F: Future<Output: IntoService<Kind>>,
 {
     live(options, Manner::Declarative, |process| async move {
-        let service = main().await.into_service()?;
+        let service = tokio::select! {
+            biased;
+            // Stopped while main builds what will not be served any more.
+            () = finished() => return Ok(()),
+            service = main() => service.into_service()?,
+        };
         let servers =
             process.config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
         let servings: Vec<Serving> = servers.map(Server::serve).collect();

@@ -1,80 +1,101 @@
 //! The hammer: ends what is still running when the hammer time is over.
 //!
 //! A plain OS thread, because by then nothing else can be relied on: a handler may block every thread of the
-//! runtime, or hold the lock of the log.
+//! runtime, or hold the lock of the log. It is started with the process, when there still is a thread to be had.
 
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::{Pid, getpid};
 
 use crate::log::event;
 use crate::process::Process;
-use crate::signal::hook::run_hammered;
+use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome};
 use crate::sys;
 
-/// For how long the log line and the `hammered` hooks, all together, may hold up the end.
+/// For how long the log line and the hooks, all together, may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A raised hammer. Dropping it does not lower it: once a drain has begun, the process ends.
+/// Tells the hammer's thread what to do, from anywhere.
+#[derive(Clone, Debug)]
 pub(crate) struct Hammer {
-    now: SyncSender<()>,
+    orders: Sender<Order>,
 }
 
-/// Lets the hammer fall from anywhere.
-pub(crate) struct Handle {
-    now: SyncSender<()>,
+#[derive(Debug)]
+enum Order {
+    /// Fall at this moment, or never by itself. The event is what the drain began with.
+    Raise(Option<Instant>, Event),
+    /// Fall now. The event is what asked for it.
+    Strike(Event),
 }
 
 impl Hammer {
-    /// Falls after `hammer_time`, counted from now; with `None` only when it is told.
-    pub(crate) fn raise(process: &'static Process, hammer_time: Option<Duration>, event: Event) -> Self {
-        let (now, told) = sync_channel(1);
+    /// # Errors
+    ///
+    /// If the system has no thread for it.
+    pub(crate) fn forge(process: &'static Process) -> io::Result<Self> {
+        let (orders, told) = channel();
         let wait = move || {
-            await_moment(&told, hammer_time);
-            strike(process, event);
+            let causes = await_moment(&told);
+            strike(process, causes);
         };
-        if let Err(error) = thread::Builder::new().name("endless-hammer".to_owned()).spawn(wait) {
-            event!(ERROR, "cannot start the hammer's thread", error = error);
+        thread::Builder::new().name("endless-hammer".to_owned()).spawn(wait)?;
+        Ok(Self { orders })
+    }
+
+    /// Falls after `hammer_time`, counted from now; with `None` only when it is told. Once raised, it is not
+    /// lowered: when a drain has begun, the process ends.
+    pub(crate) fn raise(&self, hammer_time: Option<Duration>, event: Event) {
+        let moment = hammer_time.map(|time| Instant::now() + time);
+        self.order(Order::Raise(moment, event));
+    }
+
+    /// Falls now.
+    pub(crate) fn strike(&self, event: Event) {
+        self.order(Order::Strike(event));
+    }
+
+    fn order(&self, order: Order) {
+        // If it does not hear, it falls already.
+        let _falling = self.orders.send(order);
+    }
+}
+
+/// Waits for the moment to fall; returns the events that led to it.
+fn await_moment(told: &Receiver<Order>) -> Vec<Event> {
+    let mut causes = Vec::new();
+    let mut moment: Option<Instant> = None;
+    loop {
+        let order = match moment {
+            Some(moment) => told.recv_timeout(moment.saturating_duration_since(Instant::now())),
+            None => told.recv().map_err(RecvTimeoutError::from),
+        };
+        match order {
+            Ok(Order::Raise(at, event)) => {
+                moment = at;
+                causes.push(event);
+            }
+            Ok(Order::Strike(event)) => {
+                causes.push(event);
+                return causes;
+            }
+            Err(RecvTimeoutError::Timeout) => return causes,
+            // The control thread is gone, and the process with it.
+            Err(RecvTimeoutError::Disconnected) => thread::park(),
         }
-        Self { now }
-    }
-
-    pub(crate) fn handle(&self) -> Handle {
-        Handle { now: self.now.clone() }
     }
 }
 
-impl Handle {
-    pub(crate) fn strike(&self) {
-        // If it was told before, it falls already.
-        let _told = self.now.try_send(());
-    }
-}
-
-fn await_moment(told: &Receiver<()>, hammer_time: Option<Duration>) {
-    match hammer_time.map(|time| told.recv_timeout(time)) {
-        Some(Ok(()) | Err(RecvTimeoutError::Timeout)) => {}
-        Some(Err(RecvTimeoutError::Disconnected)) => {}
-        None => drop(told.recv()),
-    }
-}
-
-fn strike(process: &'static Process, event: Event) -> ! {
-    let connections = process.servers.connections();
-    let (done, last_words) = channel();
+fn strike(process: &'static Process, causes: Vec<Event>) -> ! {
+    let (done, last_words) = channel::<()>();
     let say = move || {
-        event!(
-            WARN,
-            "[STOP - Hammer Time] Forcefully shutting down",
-            pid = getpid(),
-            connections = connections
-        );
-        run_hammered(&event.with(Outcome::Hammered { connections }));
+        say_last_words(process, &causes);
         drop(done);
     };
     // On a thread of its own, which may hang; without one there are no last words.
@@ -84,6 +105,20 @@ fn strike(process: &'static Process, event: Event) -> ! {
     end_starting_successor(process);
     process.clean_up();
     sys::exit_now(0)
+}
+
+fn say_last_words(process: &Process, causes: &[Event]) {
+    let connections = process.servers.connections();
+    event!(WARN, "[STOP - Hammer Time] Forcefully shutting down", pid = getpid(), connections = connections);
+    let outcome = Outcome::Hammered { connections };
+    let [.., last] = causes else { return };
+    process.hooks.run_here(Moment::Hammered, &last.with(outcome.clone()));
+    // What asked for a restart has had its outcome; what asked for an end has it now.
+    for event in causes.iter().filter(|event| event.outcome.is_none()) {
+        if let Some(signal) = event.signal {
+            process.hooks.run_here(Moment::Post(signal), &event.with(outcome.clone()));
+        }
+    }
 }
 
 /// A successor that is starting would otherwise take over from a service that is meant to stop.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -124,7 +125,17 @@ impl<S: HttpService> Server<S> {
                 let future = Box::pin(run(process, Arc::clone(entry), opening));
                 Serving { future, registration: Some(registration) }
             }
-            Err(error) => Serving { future: Box::pin(async { Err(error) }), registration: None },
+            // One that comes too late ends with the others.
+            Err(error) if error.is_draining() => Serving::without_server(async {
+                finished().await;
+                Ok(())
+            }),
+            Err(error) => {
+                if let Some(process) = Process::current() {
+                    process.servers.failed();
+                }
+                Serving::without_server(async { Err(error) })
+            }
         }
     }
 }
@@ -151,6 +162,12 @@ impl<S> fmt::Debug for Server<S> {
 pub struct Serving {
     future: BoxFuture<'static, Result<()>>,
     registration: Option<Registration>,
+}
+
+impl Serving {
+    fn without_server(future: impl Future<Output = Result<()>> + Send + 'static) -> Self {
+        Self { future: Box::pin(future), registration: None }
+    }
 }
 
 impl Future for Serving {
@@ -206,6 +223,7 @@ async fn run<S: HttpService>(
         // Also if it was never bound, because the process was stopped while it started.
         () = finished() => Ok(()),
         Err(error) = opening.open(process, &entry) => {
+            process.servers.failed();
             process.report_failure(error.to_string()).await;
             Err(error)
         }
@@ -227,7 +245,8 @@ impl<S: HttpService> Opening<S> {
     }
 }
 
-async fn finished() {
+/// Resolves when the process has drained.
+pub(crate) async fn finished() {
     let mut stage = stage();
     stage.wait_for(|stage| *stage == Stage::Finished).await.expect("the stage is never dropped");
 }
@@ -246,7 +265,12 @@ async fn accept<S: HttpService>(
         match accepted {
             Ok((stream, registered)) => {
                 troubled = false;
-                tokio::spawn(connection::serve(stream, registered, service.clone(), terms));
+                // Whatever the user's code does, the next connection is accepted.
+                match catch_unwind(AssertUnwindSafe(|| service.clone())) {
+                    Ok(service) => drop(tokio::spawn(connection::serve(stream, registered, service, terms))),
+                    Err(_panic) => event!(ERROR, "the service panicked", address = entry.requested()),
+                }
+                tokio::task::coop::consume_budget().await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

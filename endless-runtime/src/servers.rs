@@ -18,6 +18,9 @@ use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
 const UNCLAIMED_GRACE: Duration = Duration::from_secs(5);
 
+/// For how long after a server that could not be started main may take to end because of it.
+const FAILURE_GRACE: Duration = Duration::from_secs(5);
+
 /// Every server of the process.
 #[derive(Debug)]
 pub(crate) struct Servers {
@@ -39,6 +42,9 @@ struct Table {
     /// Whether all servers there will be are registered, as in the declarative form.
     complete: bool,
     last_registration: Instant,
+    last_failure: Option<Instant>,
+    /// Whether the listeners were let go: a server that comes now is too late.
+    gone: bool,
 }
 
 /// One registered server.
@@ -76,6 +82,8 @@ impl Servers {
             held: false,
             complete: false,
             last_registration: Instant::now(),
+            last_failure: None,
+            gone: false,
         };
         Self {
             table: Mutex::new(table),
@@ -88,16 +96,30 @@ impl Servers {
     pub(crate) fn register(&self, text: AddressText) -> Arc<Entry> {
         let requested = text.to_string();
         let mut table = self.table();
-        let occurrence = table.entries.iter().filter(|entry| entry.requested == requested).count();
+        let is_taken = |number| {
+            table.entries.iter().any(|entry| entry.requested == requested && entry.occurrence == number)
+        };
+        let occurrence =
+            (0..).find(|number| !is_taken(*number)).expect("there are more numbers than servers");
         let connections = Connections::new(Arc::clone(&self.emptied));
         let gate = Gate::new(Arc::clone(&connections));
         let entry =
             Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
+        if table.gone {
+            entry.gate.last_call();
+        }
         table.entries.push(Arc::clone(&entry));
         table.last_registration = Instant::now();
         drop(table);
         self.changed.notify_one();
         entry
+    }
+
+    /// Notes that a server could not be started. What is left may be all that main wants, or main may be about to
+    /// return the error, and a process that is about to end must not become the one that serves.
+    pub(crate) fn failed(&self) {
+        self.table().last_failure = Some(Instant::now());
+        self.changed.notify_one();
     }
 
     /// Forgets a server; what its connections have in flight is finished.
@@ -214,12 +236,12 @@ impl Servers {
         if !all_bound || table.held {
             return Readiness::NotYet;
         }
-        let given_up = table.last_registration + UNCLAIMED_GRACE;
         let all_claimed = lock(inheritance).unclaimed().next().is_none();
-        if table.complete || all_claimed || Instant::now() >= given_up {
-            Readiness::Ready
-        } else {
-            Readiness::At(given_up)
+        let unclaimed = (!table.complete && !all_claimed).then(|| table.last_registration + UNCLAIMED_GRACE);
+        let failed = table.last_failure.map(|failure| failure + FAILURE_GRACE);
+        match unclaimed.max(failed) {
+            Some(instant) if Instant::now() < instant => Readiness::At(instant),
+            _ => Readiness::Ready,
         }
     }
 
@@ -259,7 +281,8 @@ impl Servers {
 
     /// Lets all listeners go: those of `claimed` to the successor, the rest for good.
     pub(crate) fn let_go(&self, claimed: &[Heirloom]) {
-        let table = self.table();
+        let mut table = self.table();
+        table.gone = true;
         for entry in &table.entries {
             match claimed.iter().any(|heirloom| Arc::ptr_eq(&heirloom.entry, entry)) {
                 true => entry.gate.close(),
@@ -392,6 +415,20 @@ mod tests {
         let (claimed, given_up) = servers.ready().await;
         assert_eq!((claimed, given_up), (vec![], vec![note]));
         assert!(begin.elapsed() >= UNCLAIMED_GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_server_that_failed_main_has_time_to_end() {
+        let servers = Servers::new();
+        servers.inherit(Vec::new());
+        servers.complete();
+        let entry = servers.register(text("127.0.0.1:0"));
+        let address = servers.listen(&entry, None, 16).await.expect("bound");
+        servers.bound(&entry, address);
+        servers.failed();
+        let begin = Instant::now();
+        servers.ready().await;
+        assert!(begin.elapsed() >= FAILURE_GRACE);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 //! the environment variable that names an inherited one, and in the message parser's tests.
 #![allow(unsafe_code, reason = "everything in here is what the rest of the crate must not need")]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
@@ -17,9 +17,13 @@ pub(crate) fn own_received(raw: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
-/// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected
-/// one, and sets close-on-exec on it.
-pub(crate) fn own_inherited(raw: RawFd, inode: u64) -> Option<OwnedFd> {
+/// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected one and it
+/// `is_ours`, and sets close-on-exec on it.
+pub(crate) fn own_inherited(
+    raw: RawFd,
+    inode: u64,
+    is_ours: impl FnOnce(BorrowedFd<'_>) -> bool,
+) -> Option<OwnedFd> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `fstat` writes a whole `stat` on success and fails on a number that is not open.
     let stat = match unsafe { libc::fstat(raw, stat.as_mut_ptr()) } {
@@ -29,7 +33,12 @@ pub(crate) fn own_inherited(raw: RawFd, inode: u64) -> Option<OwnedFd> {
     if stat.st_ino != inode || stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         return None;
     }
-    // SAFETY: the inode is that of the socket that the predecessor made for this process alone, and
+    // SAFETY: it is open, and nobody closes it while `is_ours` looks: this runs before `main`, or at endless's
+    // first call.
+    if !is_ours(unsafe { BorrowedFd::borrow_raw(raw) }) {
+        return None;
+    }
+    // SAFETY: it is the socket that the predecessor made for this process alone, and
     // `handover::environment` calls this once, before anything else could have taken the number.
     let owned = unsafe { OwnedFd::from_raw_fd(raw) };
     fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
@@ -48,6 +57,18 @@ pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<tokio::io::un
     };
     // SAFETY: an `OwnedFd` refers to one and the same open descriptor for as long as it lives.
     unsafe { tokio::io::unix::AsyncFd::register(pidfd) }.map_err(Into::into)
+}
+
+/// Sends a signal to the process that `pidfd` stands for, and to no other that got its number.
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let null = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the call takes three integers and a pointer that may be null.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, null, 0) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// Whether `signal` is ignored by this process now (`sigaction(2)` with no new action).

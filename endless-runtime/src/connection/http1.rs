@@ -1,17 +1,16 @@
 //! HTTP/1: one request after the other, and how such a connection leaves.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::server::conn::http1::Builder;
-use tokio::time::{Sleep, sleep};
 
 use super::io::Io;
+use super::leaving::IdleGrace;
 use super::request::Requests;
-use super::state::ConnectionState;
 use crate::service::HttpService;
 
 /// Serves until the client or the response closes, or until the connection was idle for `idle_grace` after
@@ -24,31 +23,14 @@ pub(super) async fn serve<S: HttpService>(io: Io, requests: Requests<S>, idle_gr
     let state = Arc::clone(io.state());
     let connection = Builder::new().header_read_timeout(None).serve_connection(io, requests).with_upgrades();
     let mut connection = pin!(connection);
-    let mut leaving = Leaving { state, idle_grace, deadline: None };
+    let mut grace = IdleGrace::new(idle_grace);
     poll_fn(|cx| match connection.as_mut().poll(cx) {
         // What went wrong was on the client's side, and hyper has answered it where it could.
         Poll::Ready(_ended) => Poll::Ready(()),
-        Poll::Pending => leaving.poll_idle_end(cx),
+        Poll::Pending => {
+            ready!(state.poll_leaving(cx));
+            grace.poll_over(state.is_idle(), cx)
+        }
     })
     .await;
-}
-
-/// Watches over the time that a leaving connection may still idle.
-struct Leaving {
-    state: Arc<ConnectionState>,
-    idle_grace: Duration,
-    /// Set while leaving and idle.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl Leaving {
-    fn poll_idle_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.state.poll_leaving(cx));
-        if !self.state.is_idle() {
-            self.deadline = None;
-            return Poll::Pending;
-        }
-        let grace = self.idle_grace;
-        self.deadline.get_or_insert_with(|| Box::pin(sleep(grace))).as_mut().poll(cx)
-    }
 }

@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod info;
 mod io;
+mod leaving;
 mod request;
 mod state;
 
@@ -20,7 +21,7 @@ use crate::service::HttpService;
 pub use info::ConnectInfo;
 use io::Io;
 use request::Requests;
-pub(crate) use state::{Acceptor, Connections, Registered, Totals};
+pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -58,7 +59,9 @@ pub(crate) async fn serve<S: HttpService>(stream: Stream, registered: Registered
             let requests = Requests::new(service, state, terms, info);
             http1::serve(io, requests, terms.idle_grace).await;
         }
-        Some(Protocol::Http2) => http2::serve(io, Requests::new(service, state, terms, info)).await,
+        Some(Protocol::Http2) => {
+            http2::serve(io, Requests::new(service, state, terms, info), terms.idle_grace).await
+        }
         None => {}
     }
 }

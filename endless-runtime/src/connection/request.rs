@@ -60,13 +60,17 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         };
         let step = match self.readiness(&request) {
             Some(stops) => Step::Readiness { stops },
-            None => self.begin(self.introduce(request.map(Body::from_connection))),
+            None => self.begin(self.introduce(request.map(|body| self.body(body)))),
         };
         Answer { step, asked: Some(asked) }
     }
 }
 
 impl<S: HttpService> Requests<S> {
+    fn body(&self, incoming: Incoming) -> Body {
+        Body::from_connection(incoming, || self.connection.body_begins())
+    }
+
     fn introduce(&self, mut request: Request<Body>) -> Request<Body> {
         if let Some(info) = &self.info {
             info.insert_into(request.extensions_mut());

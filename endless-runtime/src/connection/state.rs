@@ -1,7 +1,6 @@
 //! What is known of one connection from outside its task: idle or in flight, and whether it must leave.
 //!
-//! Only the connection's own task writes the counters, on a cache line of its own, so a request costs no
-//! lock and shares no counter with other connections.
+//! The counters are the connection's own, so a request costs no lock and shares no counter with others.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -17,6 +16,8 @@ use tokio::sync::Notify;
 pub(crate) struct ConnectionState {
     requests: AtomicU64,
     in_flight: AtomicUsize,
+    /// Bodies of requests that are still being read, also after their response.
+    reading: AtomicUsize,
     /// The last response's end is still in a buffer of ours.
     unflushed: AtomicBool,
     leaving: AtomicBool,
@@ -26,7 +27,17 @@ pub(crate) struct ConnectionState {
 impl ConnectionState {
     /// Whether nothing is asked and nothing unanswered: fresh, between requests, or within a head.
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.load(Relaxed) == 0 && !self.unflushed.load(Relaxed)
+        self.has_nothing_in_flight() && !self.unflushed.load(Relaxed)
+    }
+
+    /// Whether no request is being read or answered; what is answered may not be flushed.
+    pub(crate) fn has_nothing_in_flight(&self) -> bool {
+        self.in_flight.load(Relaxed) == 0 && self.reading.load(Relaxed) == 0
+    }
+
+    pub(crate) fn body_begins(self: &Arc<Self>) -> Reading {
+        self.reading.fetch_add(1, Relaxed);
+        Reading { connection: Arc::clone(self) }
     }
 
     pub(crate) fn request_begins(self: &Arc<Self>) -> InFlight {
@@ -56,13 +67,19 @@ impl ConnectionState {
         poll_fn(|cx| self.poll_leaving(cx)).await;
     }
 
-    /// For the connection's task alone: it remembers one waker.
+    /// For the connection's task alone: it remembers one waker, which is also woken when a leaving connection may have
+    /// become idle in another task.
     pub(crate) fn poll_leaving(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_leaving() {
-            self.task.register(cx.waker());
-        }
-        // Looked at again, because `leave` may have come between the look and the registration.
+        self.task.register(cx.waker());
+        // Looked at afterwards, because `leave` may have come before the registration.
         if self.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Something has ended, perhaps in another task.
+    fn has_less_in_flight(&self) {
+        if self.is_leaving() {
+            self.task.wake();
+        }
     }
 }
 
@@ -82,6 +99,20 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.connection.unflushed.store(true, Relaxed);
         self.connection.in_flight.fetch_sub(1, Relaxed);
+        self.connection.has_less_in_flight();
+    }
+}
+
+/// Held by the body of a request until it is read to its end or dropped.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    connection: Arc<ConnectionState>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.connection.reading.fetch_sub(1, Relaxed);
+        self.connection.has_less_in_flight();
     }
 }
 

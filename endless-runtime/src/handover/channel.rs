@@ -129,9 +129,16 @@ impl Channel {
         let mut space = vec![0; READ];
         let (count, descriptors, lost) =
             self.socket.async_io(Interest::READABLE, || receive_some(&self.socket, &mut space)).await?;
+        if lost {
+            return Err(ChannelError::DescriptorsLost);
+        }
         self.received.extend_from_slice(&space[..count]);
         self.descriptors.extend(descriptors);
-        if lost { Err(ChannelError::DescriptorsLost) } else { Ok(count) }
+        match self.descriptors.len() {
+            // More than one message carries, as nobody sends who keeps to the protocol.
+            pending if pending > 2 * MAX_DESCRIPTORS => Err(Malformed::Descriptors(pending).into()),
+            _ => Ok(count),
+        }
     }
 }
 
@@ -141,13 +148,17 @@ fn receive_some(socket: &impl AsFd, space: &mut [u8]) -> io::Result<(usize, Vec<
     let mut slices = [IoSliceMut::new(space)];
     let socket = socket.as_fd().as_raw_fd();
     let received = recvmsg::<()>(socket, &mut slices, Some(&mut control), close_on_exec())?;
+    // The kernel could not install all of them: this process is out of descriptors.
+    if received.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Ok((0, Vec::new(), true));
+    }
     let mut descriptors = Vec::new();
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = message {
             descriptors.extend(numbers.into_iter().map(sys::own_received));
         }
     }
-    Ok((received.bytes, descriptors, received.flags.contains(MsgFlags::MSG_CTRUNC)))
+    Ok((received.bytes, descriptors, false))
 }
 
 #[cfg(any(

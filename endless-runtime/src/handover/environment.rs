@@ -4,7 +4,7 @@
 //! subprocesses. It counts for nothing there: their parent is another process, and the channel was closed.
 
 use std::fmt;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -44,12 +44,25 @@ impl Credentials {
 
     /// The channel, if this process is the one that these were made for.
     fn redeem(self) -> Option<FromPredecessor> {
-        if getppid().as_raw() != self.predecessor {
-            return None;
-        }
-        let channel = sys::own_inherited(self.descriptor, self.inode)?;
+        let is_child = getppid().as_raw() == self.predecessor;
+        let channel = sys::own_inherited(self.descriptor, self.inode, |channel| {
+            is_child || made_by(channel) == Some(self.predecessor)
+        })?;
         Some(FromPredecessor { channel, predecessor: Pid::from_raw(self.predecessor), ignored: self.ignored })
     }
+}
+
+/// Who made the socket pair, which the kernel remembers also when that process is gone (unix(7)): a predecessor that
+/// dies before its successor runs leaves it another parent.
+#[cfg(target_os = "linux")]
+fn made_by(channel: BorrowedFd<'_>) -> Option<i32> {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    getsockopt(&channel, PeerCredentials).ok().map(|peer| peer.pid())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn made_by(_channel: BorrowedFd<'_>) -> Option<i32> {
+    None
 }
 
 impl fmt::Display for Credentials {
@@ -107,7 +120,9 @@ mod tests {
     fn what_was_made_for_another_process_is_not_redeemed() {
         let (channel, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let channel = OwnedFd::from(channel);
-        let credentials = Credentials::new(&channel, &channel, Vec::new()).expect("open");
-        assert!(credentials.redeem().is_none(), "this process is not its own parent");
+        let mut credentials = Credentials::new(&channel, &channel, Vec::new()).expect("open");
+        credentials.predecessor = i32::MAX;
+        assert!(credentials.redeem().is_none(), "neither parent nor maker");
+        assert!(fstat(&channel).is_ok(), "and the descriptor is left alone");
     }
 }

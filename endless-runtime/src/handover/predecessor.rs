@@ -1,5 +1,6 @@
 //! The successor's side: receiving what the predecessor hands over, reporting ready, and taking over.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::unistd::Pid;
@@ -38,7 +39,7 @@ pub(crate) enum Wish {
 
 impl Predecessor {
     /// Needs the tokio runtime that will use the channel.
-    pub(crate) fn meet(from: FromPredecessor) -> std::io::Result<Self> {
+    pub(crate) fn meet(from: FromPredecessor) -> io::Result<Self> {
         Ok(Self { channel: Channel::over(from.channel)?, pid: from.predecessor })
     }
 
@@ -111,7 +112,13 @@ impl Predecessor {
 /// the predecessor lives, serves on, and this process must not.
 fn is_gone(error: &ChannelError) -> Result<(), String> {
     match error {
-        ChannelError::Io(_) => Ok(()),
-        ChannelError::Malformed(_) | ChannelError::DescriptorsLost => Err(error.to_string()),
+        ChannelError::Io(error) if is_broken(error) => Ok(()),
+        ChannelError::Io(_) | ChannelError::Malformed(_) | ChannelError::DescriptorsLost => {
+            Err(error.to_string())
+        }
     }
+}
+
+fn is_broken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

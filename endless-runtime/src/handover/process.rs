@@ -1,5 +1,8 @@
 //! A process that this one started: waited for, ended, reaped.
 
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -59,7 +62,7 @@ impl Process {
         if self.end.is_some() {
             return;
         }
-        if let Err(error) = kill(self.pid, signal) {
+        if let Err(error) = self.watch.signal(self.pid, signal) {
             event!(WARN, "cannot signal the successor", signal = signal, successor = self.pid, error = error);
         }
     }
@@ -74,6 +77,13 @@ impl Watch {
     /// Kernels before 5.3 have no pidfd, and a process may be short of descriptors: then it is looked after by time.
     fn over(pid: Pid) -> Self {
         Self(crate::sys::pidfd_open(pid).ok())
+    }
+
+    fn signal(&self, pid: Pid, signal: Number) -> io::Result<()> {
+        match &self.0 {
+            Some(pidfd) => crate::sys::pidfd_send_signal(pidfd.get_ref().as_fd(), signal),
+            None => Ok(kill(pid, signal)?),
+        }
     }
 
     async fn something(&self) {
@@ -92,6 +102,10 @@ struct Watch;
 impl Watch {
     fn over(_pid: Pid) -> Self {
         Self
+    }
+
+    fn signal(&self, pid: Pid, signal: Number) -> io::Result<()> {
+        Ok(kill(pid, signal)?)
     }
 
     async fn something(&self) {

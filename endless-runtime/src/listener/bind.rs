@@ -50,8 +50,8 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 
 fn listen(address: SocketAddr, both_families: bool, backlog: u32) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!both_families)?;
+    if both_families && address.is_ipv6() {
+        socket.set_only_v6(false)?;
     }
     // Without it, connections of an earlier process in TIME_WAIT would keep the port for a minute.
     socket.set_reuse_address(true)?;

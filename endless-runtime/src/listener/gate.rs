@@ -21,6 +21,8 @@ pub(crate) struct Gate {
 struct Door {
     listener: Option<Arc<Listener>>,
     stance: Stance,
+    /// Whether this process has ever accepted from it.
+    opened: bool,
     acceptor: Option<Waker>,
 }
 
@@ -30,14 +32,17 @@ enum Stance {
     Shut,
     Open,
     /// Nobody else will: what waits in the queue is accepted, and then the listener is closed.
-    LastCall,
+    LastCall {
+        /// At most, as a queue that others fill while it is emptied would never be empty.
+        waiting: u32,
+    },
     Closed,
 }
 
 impl Gate {
     /// A gate without a listener; connections wait, once there is one, until [`Gate::open`].
     pub(crate) fn new(connections: Arc<Connections>) -> Self {
-        let door = Door { listener: None, stance: Stance::Shut, acceptor: None };
+        let door = Door { listener: None, stance: Stance::Shut, opened: false, acceptor: None };
         Self { connections, door: Mutex::new(door) }
     }
 
@@ -51,7 +56,10 @@ impl Gate {
     }
 
     pub(crate) fn open(&self) {
-        self.turn(|door| door.change(Stance::Open));
+        self.turn(|door| {
+            door.change(Stance::Open);
+            door.opened |= door.stance == Stance::Open;
+        });
     }
 
     /// When this returns, this process accepts nothing from the listener until the gate is opened again.
@@ -67,16 +75,21 @@ impl Gate {
         });
     }
 
-    /// Lets a listener go that nobody else holds: what waits in its queue is accepted first.
+    /// Lets a listener go for good: what waits in its queue is accepted first. One that this process was never
+    /// told to accept from is the predecessor's, and so is its queue.
     pub(crate) fn last_call(&self) {
         self.turn(|door| match &door.listener {
-            Some(listener) => {
+            Some(listener) if door.opened => {
                 if let Some(file) = listener.file() {
                     file.remove();
                 }
-                door.change(Stance::LastCall);
+                let waiting = listener.backlog();
+                door.change(Stance::LastCall { waiting });
             }
-            None => door.stance = Stance::Closed,
+            _ => {
+                door.stance = Stance::Closed;
+                door.listener = None;
+            }
         });
     }
 
@@ -86,15 +99,19 @@ impl Gate {
         let accepted = match (door.stance, &door.listener) {
             (Stance::Closed, _) => return Poll::Ready(None),
             (Stance::Open, Some(listener)) => listener.poll_accept(cx),
-            (Stance::LastCall, Some(listener)) => match listener.accept_now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            (Stance::LastCall { waiting }, Some(listener)) => match listener.accept_now() {
+                Ok(stream) if waiting > 0 => {
+                    door.stance = Stance::LastCall { waiting: waiting - 1 };
+                    Poll::Ready(Ok(stream))
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => Poll::Ready(Err(error)),
+                Ok(_) | Err(_) => {
                     door.stance = Stance::Closed;
                     door.listener = None;
                     return Poll::Ready(None);
                 }
-                accepted => Poll::Ready(accepted),
             },
-            (Stance::Shut | Stance::Open | Stance::LastCall, _) => Poll::Pending,
+            (Stance::Shut | Stance::Open | Stance::LastCall { .. }, _) => Poll::Pending,
         };
         if accepted.is_pending() {
             door.acceptor = Some(cx.waker().clone());
@@ -119,7 +136,7 @@ impl Gate {
 impl Door {
     /// A listener that is going, or gone, does not come back.
     fn change(&mut self, stance: Stance) {
-        if !matches!(self.stance, Stance::LastCall | Stance::Closed) {
+        if !matches!(self.stance, Stance::LastCall { .. } | Stance::Closed) {
             self.stance = stance;
         }
     }

@@ -41,6 +41,7 @@ pub(crate) struct Bound {
 pub(crate) struct Listener {
     socket: Socket,
     local: Endpoint,
+    backlog: u32,
 }
 
 #[derive(Debug)]
@@ -55,33 +56,38 @@ impl Listener {
         let Bound { socket, file } = bound;
         SockRef::from(&socket).listen(queue_length(backlog))?;
         match file {
-            Some(file) => Self::unix(socket, file),
-            None => Self::tcp(socket),
+            Some(file) => Self::unix(socket, file, backlog),
+            None => Self::tcp(socket, backlog),
         }
     }
 
     /// What is set on the listener is set on every connection that it accepts: no small write waits for the
     /// client's acknowledgement, and dead clients are found out.
-    fn tcp(socket: OwnedFd) -> io::Result<Self> {
+    fn tcp(socket: OwnedFd, backlog: u32) -> io::Result<Self> {
         let socket = std::net::TcpListener::from(socket);
         socket.set_nonblocking(true)?;
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
         let local = Endpoint::Tcp(socket.local_addr()?);
-        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), local })
+        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), local, backlog })
     }
 
-    fn unix(socket: OwnedFd, file: SocketFile) -> io::Result<Self> {
+    fn unix(socket: OwnedFd, file: SocketFile, backlog: u32) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixListener::from(socket);
         socket.set_nonblocking(true)?;
         // The kernel still knows it by its temporary name.
         let local = Endpoint::Unix(file.path.clone());
-        Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, file), local })
+        Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, file), local, backlog })
     }
 
     pub(crate) fn local(&self) -> &Endpoint {
         &self.local
+    }
+
+    /// How many connections may wait in its queue.
+    pub(crate) fn backlog(&self) -> u32 {
+        self.backlog
     }
 
     /// The file of a unix socket.

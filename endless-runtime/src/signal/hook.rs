@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -211,12 +212,32 @@ impl Hooks {
         }
     }
 
+    /// Runs the sync hooks of `moment` on the thread that calls: for the hammer, when no runtime can be relied on any
+    /// more. The others cannot be.
+    pub(crate) fn run_here(&self, moment: Moment, event: &Event) {
+        for hook in self.bound_to(moment) {
+            let called = match hook.call {
+                Call::Sync(call) => catch_unwind(|| call(event)),
+                Call::SyncGiven(call) => catch_unwind(AssertUnwindSafe(|| call(event))),
+                Call::Async(_) | Call::AsyncGiven(_) | Call::SyncAddress(_) | Call::AsyncAddress(_) => {
+                    continue;
+                }
+            };
+            let result = called.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+            if let Err(reason) = result {
+                event!(WARN, "hook failed", moment = moment, hook = hook.name, reason = reason);
+            }
+        }
+    }
+
     async fn call(&self, hook: &'static Registration, moment: Moment, occasion: Occasion) -> HookResult {
         let _turn = self.turn.lock().await;
         let runtime = lock(&self.runtime).clone();
         let runtime = runtime.ok_or("no runtime serves yet")?;
         let timeout = hook.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let mut running = Running(start(&runtime, hook.call, occasion));
+        // Tokio panics where the system has no more threads.
+        let started = catch_unwind(AssertUnwindSafe(|| start(&runtime, hook.call, occasion)));
+        let mut running = Running(started.map_err(|panic| format!("cannot start: {}", panic_text(&*panic)))?);
         match tokio::time::timeout(timeout, &mut running.0).await {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => Err(describe(failure)),
@@ -267,18 +288,6 @@ fn describe(failure: JoinError) -> String {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// Runs the hooks of the hammer on the thread that calls: no runtime can be relied on any more.
-pub(crate) fn run_hammered(event: &Event) {
-    for hook in declared().iter().filter(|hook| hook.moments.contains(&Moment::Hammered)) {
-        let Call::Sync(call) = hook.call else { continue };
-        let result = std::panic::catch_unwind(|| call(event))
-            .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
-        if let Err(reason) = result {
-            event!(WARN, "hook failed", moment = Moment::Hammered, hook = hook.name, reason = reason);
-        }
-    }
 }
 
 /// Every hook that is declared and linked in, in the order in which they run.

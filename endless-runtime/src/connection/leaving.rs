@@ -1,0 +1,30 @@
+//! The time that a connection may still idle once it was asked to leave.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+
+/// Counts from the moment at which a leaving connection became idle; a request starts it anew.
+pub(super) struct IdleGrace {
+    time: Duration,
+    /// Set while leaving and idle.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleGrace {
+    pub(super) fn new(time: Duration) -> Self {
+        Self { time, deadline: None }
+    }
+
+    /// Ready when a leaving connection has been idle for long enough.
+    pub(super) fn poll_over(&mut self, is_idle: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if !is_idle {
+            self.deadline = None;
+            return Poll::Pending;
+        }
+        self.deadline.get_or_insert_with(|| Box::pin(sleep(self.time))).as_mut().poll(cx)
+    }
+}
