@@ -2,17 +2,18 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{App, Kind, Line, Load, Running, children, descriptors, example, install};
+use support::{
+    App, Kind, Line, Load, Mark, Plan, Running, children, descriptors, example, install, patiently,
+};
 use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For the tests that wait for it; a good successor needs much less, even on a busy machine.
 const SHORT: &str = "3s";
@@ -75,10 +76,8 @@ async fn one_that_hangs() {
 
 #[tokio::test]
 async fn ten_failures_leave_no_descriptor_behind() {
-    let site = Site::new();
-    let app = site.serve(LONG);
-    app.address().await;
-    site.plan("exit");
+    let Site { app, plan, .. } = &Site::open(LONG).await;
+    plan.set("exit");
     // The first one, so that what is opened once is open.
     app.try_restart().await.expect_err("it exits");
     let before = descriptors(app.first_pid());
@@ -92,56 +91,46 @@ async fn ten_failures_leave_no_descriptor_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_during_a_restart_that_fails_are_one_more_restart() {
-    let site = Site::new();
-    let app = site.serve(SHORT);
-    let load = fresh_load(&app).await;
-    let first = app.first_pid();
-    site.plan("hang");
+    let Site { app, plan, .. } = &Site::open(LONG).await;
+    let load = fresh_load(app).await;
+    plan.set("wait");
     let mark = app.mark();
-    app.signal(first, Signal::SIGHUP);
-    a_successor_starts(&app).await;
-    twice_more(&app, first).await;
+    a_successor_starts(app).await;
+    twice_more(app).await;
 
-    site.plan("");
-    app.wait_for_message(mark, "restart called off").await;
-    let line = app.wait_for_message(mark, "handed over").await;
-    load.until_answered_by(successor(&line)).await;
-    is_the_only_one_after(&app, 2).await;
+    plan.set("exit");
+    let line = app.wait_for_message(mark, "restart called off").await;
+    app.wait_for_message(line.after(), "restart called off").await;
+    plan.set("");
+    is_the_only_restart_after(app, 2).await;
     load.stop().await.assert_clean();
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_during_a_restart_that_succeeds_are_one_more_restart() {
-    let site = Site::new();
-    let app = site.serve(LONG);
-    let load = fresh_load(&app).await;
-    let first = app.first_pid();
-    site.plan("wait");
+    let Site { app, plan, .. } = &Site::open(LONG).await;
+    let load = fresh_load(app).await;
+    plan.set("wait");
     let mark = app.mark();
-    app.signal(first, Signal::SIGHUP);
-    a_successor_starts(&app).await;
-    twice_more(&app, first).await;
+    a_successor_starts(app).await;
+    twice_more(app).await;
 
-    site.plan("");
-    let second = successor(&app.wait_for_message(mark, "handed over").await);
-    let by_second = |line: &Line| line.message() == Some("handed over") && pid(line) == second;
-    let third = successor(&app.wait_for(mark, by_second, PATIENCE).await);
-    load.until_answered_by(third).await;
-    is_the_only_one_after(&app, 2).await;
+    plan.set("");
+    let line = app.wait_for_message(mark, "handed over").await;
+    let line = app.wait_for_message(line.after(), "handed over").await;
+    load.until_answered_by(successor(&line)).await;
+    is_the_only_restart_after(app, 2).await;
     load.stop().await.assert_clean();
     app.stop().await;
 }
 
 #[tokio::test]
 async fn a_stop_ends_a_successor_that_hangs() {
-    let site = Site::new();
-    let app = site.serve(LONG);
-    app.address().await;
-    site.plan("hang");
+    let Site { app, plan, .. } = &Site::open(LONG).await;
+    plan.set("hang");
     let mark = app.mark();
-    app.signal(app.first_pid(), Signal::SIGHUP);
-    a_successor_starts(&app).await;
+    a_successor_starts(app).await;
 
     app.signal(app.first_pid(), Signal::SIGTERM);
     let line = app.wait_for_message(mark, "restart called off").await;
@@ -153,9 +142,9 @@ async fn a_stop_ends_a_successor_that_hangs() {
 /// Breaks the next generation and restarts under load: no request is lost, the log says `reason`, nothing is left behind, and
 /// once the site is whole again a restart succeeds.
 async fn is_called_off(fault: impl FnOnce(&Site), reason: &str) {
-    let site = Site::new();
-    let app = site.serve(SHORT);
-    let load = fresh_load(&app).await;
+    let site = Site::open(SHORT).await;
+    let app = &site.app;
+    let load = fresh_load(app).await;
     let first = app.first_pid();
     fault(&site);
     let given = app.try_restart().await.expect_err("it cannot take over");
@@ -168,7 +157,7 @@ async fn is_called_off(fault: impl FnOnce(&Site), reason: &str) {
     load.until_answered_by(second).await;
     let report = load.stop().await;
     report.assert_clean();
-    assert!(report.pids.keys().eq([first, second].iter()), "nobody else has answered: {report}");
+    assert!(report.pids.keys().eq(&BTreeSet::from([first, second])), "nobody else has answered: {report}");
     app.stop().await;
 }
 
@@ -178,80 +167,77 @@ async fn fresh_load(app: &App) -> Running {
     load
 }
 
-/// Waits until the first generation has started one.
+/// Restarts, and returns as soon as there is a successor.
 async fn a_successor_starts(app: &App) {
-    let deadline = Instant::now() + PATIENCE;
-    while children(app.first_pid()).is_empty() {
-        assert!(Instant::now() < deadline, "no successor was started");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    app.signal(app.first_pid(), Signal::SIGHUP);
+    patiently(async {
+        while children(app.first_pid()).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// Asks for two restarts more; each has been heard when this returns.
-async fn twice_more(app: &App, pid: u32) {
+async fn twice_more(app: &App) {
     for _ in 0..2 {
         let mark = app.mark();
-        app.signal(pid, Signal::SIGHUP);
+        app.signal(app.first_pid(), Signal::SIGHUP);
         app.wait_for_message(mark, "restart remembered").await;
     }
 }
 
-/// Restarts, and finds that this was the only restart after `before` others: none was done twice, or is still to come.
-async fn is_the_only_one_after(app: &App, before: usize) {
+/// After `before` restarts of which one was asked for twice, restarts, and finds that this is one more, and nothing was
+/// remembered that nobody asked for.
+async fn is_the_only_restart_after(app: &App, before: usize) {
+    let count = |message: &str| app.lines().iter().filter(|line| line.message() == Some(message)).count();
+    assert_eq!(count("restarting"), before);
     app.restart().await;
-    let lines = app.lines();
-    let begun = lines.iter().filter(|line| line.message() == Some("restarting")).count();
-    assert_eq!(begun, before + 1);
+    assert_eq!((count("restarting"), count("restart remembered")), (before + 1, 2));
 }
 
 fn successor(line: &Line) -> u32 {
     line.field("successor").and_then(|pid| pid.parse().ok()).expect("the line names the successor")
 }
 
-fn pid(line: &Line) -> u32 {
-    line.field("pid").and_then(|pid| pid.parse().ok()).expect("the line names the process")
-}
-
 fn plan(plan: &'static str) -> impl FnOnce(&Site) {
-    move |site| site.plan(plan)
+    move |site| site.plan.set(plan)
 }
 
-/// Where a program is installed, with a file that tells how its next generation starts.
-struct Site(TempDir);
+/// Where a program is installed, with the plan that its next generation follows.
+struct Site {
+    folder: TempDir,
+    plan: Plan,
+    app: App,
+}
 
 impl Site {
-    fn new() -> Self {
-        let site = Self(tempfile::tempdir().expect("a temporary folder"));
-        site.repair();
-        site
+    /// A site that serves.
+    async fn open(ready_timeout: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("app");
+        install(&example("test_declarative"), &program);
+        let mut command = Command::new(program);
+        let plan = Plan::of(&mut command);
+        command.env("ENDLESS_READY_TIMEOUT", ready_timeout);
+        let app = App::start(command);
+        app.wait_for_message(Mark::START, "serving").await;
+        Self { folder, plan, app }
     }
 
     fn program(&self) -> PathBuf {
-        self.0.path().join("app")
+        self.folder.path().join("app")
     }
 
-    fn serve(&self, ready_timeout: &str) -> App {
-        let mut command = Command::new(self.program());
-        command.env("APP_PLAN", self.0.path().join("plan")).env("ENDLESS_READY_TIMEOUT", ready_timeout);
-        App::start(command)
+    fn install_text(&self, text: &str) {
+        let file = self.folder.path().join("text");
+        fs::write(&file, text).expect("our own file");
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("our own file");
+        install(&file, &self.program());
     }
 
     fn repair(&self) {
         install(&example("test_declarative"), &self.program());
-        self.plan("");
-    }
-
-    /// In one step, since generations that wait for it read it all the time.
-    fn plan(&self, plan: &str) {
-        let temporary = self.0.path().join("plan.new");
-        fs::write(&temporary, plan).expect("our own file");
-        fs::rename(temporary, self.0.path().join("plan")).expect("our own file");
-    }
-
-    fn install_text(&self, text: &str) {
-        let file = self.0.path().join("text");
-        fs::write(&file, text).expect("our own file");
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("our own file");
-        install(&file, &self.program());
+        self.plan.set("");
     }
 }

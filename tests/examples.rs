@@ -6,14 +6,10 @@ use std::env;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
-use support::{App, Connection, Mark, Response, example};
-use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use support::{App, Connection, Mark, PATIENCE, example, get, status};
 
 #[tokio::test]
 async fn hello_says_world() {
@@ -92,8 +88,7 @@ fn alone() -> Flock<File> {
 async fn both_are_served_by(pid: u32) {
     let hello = get(SocketAddr::from(([127, 0, 0, 1], 4242)), "/hello").await;
     assert_eq!((hello.status, hello.text().as_str()), (200, "WORLD!"));
-    let status = get(SocketAddr::from(([127, 0, 0, 1], 4243)), "/status").await;
-    let status: serde_json::Value = serde_json::from_slice(&status.body).expect("the status is JSON");
+    let status = status(SocketAddr::from(([127, 0, 0, 1], 4243))).await;
     assert_eq!(status["pid"], pid, "{status}");
     let servers = status["servers"].as_array().expect("a list of servers");
     let hellos = servers.iter().find(|server| server["address"] == "127.0.0.1:4242").expect("it is listed");
@@ -110,16 +105,6 @@ fn serve_hello() -> App {
 async fn advised(app: &App, advice: &str, mark: Mark) -> u32 {
     let line = app.wait_for(mark, |line| line.text.starts_with(advice), PATIENCE).await;
     line.text[advice.len()..].parse().unwrap_or_else(|_| panic!("no PID in {line}"))
-}
-
-async fn get(address: SocketAddr, path: &str) -> Response {
-    let exchange = async {
-        let mut connection = Connection::open(address).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        connection.send(request.as_bytes()).await.expect("open");
-        connection.response().await.unwrap_or_else(|fault| panic!("{path}: {fault}"))
-    };
-    timeout(PATIENCE, exchange).await.expect("an answer in time")
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {

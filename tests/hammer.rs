@@ -187,7 +187,7 @@ async fn also_when_the_log_is_a_pipe_that_is_full() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let mut log = Log::new(&folder.path().join("log"));
         let mut command = Command::new("sh");
-        command.args(["-c", r#"exec "$1" 2> "$0""#]).arg(folder.path().join("log"));
+        command.args(["-c", r#"exec "$@" 2> "$0""#]).arg(folder.path().join("log"));
         command.arg(example("test_imperative")).arg("127.0.0.1:0");
         let app = start(command, "1s");
         let address = patiently(log.address()).await;

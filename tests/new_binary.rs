@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::{App, Connection, Kind, Load, example_with, install};
+use support::{App, Client, Kind, Load, Response, example_with, get, install, until_busy};
 use tempfile::TempDir;
-use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_new_binary_answers_and_the_old_one_finishes() {
@@ -45,17 +42,18 @@ async fn the_new_binary_answers_and_the_old_one_finishes() {
 async fn a_request_in_flight_is_finished_by_the_old_binary() {
     let folder = Folder::with_a();
     let app = App::start(Command::new(folder.path("app")));
-    let predecessor = app.first_pid();
-    let mut connection = Connection::open(app.address().await).await.expect("it listens");
-    // Answered first, so that the connection is accepted before the restart.
-    assert_eq!(version(&mut connection, "/hello").await, "A");
-    let request = version(&mut connection, "/sleep?ms=2000");
+    let address = app.address().await;
+    let mut client = Client::connect(address).await;
+    client.ask("/sleep?ms=2000").await;
+    until_busy(address, 1, 1).await;
 
     install(&variant("B"), &folder.path("app"));
-    let (answered_by, _) = tokio::join!(request, app.restart());
-    assert_eq!(answered_by, "A");
+    app.restart().await;
     assert_eq!(version_now(&app).await, "B");
-    assert!(app.exit(predecessor).await.success());
+    let response = client.answer().await;
+    assert_eq!((version(&response).as_str(), response.text().as_str()), ("A", "slept 2000"));
+    client.closed().await;
+    assert!(app.exit(app.first_pid()).await.success());
     app.stop().await;
 }
 
@@ -202,16 +200,10 @@ fn variant(version: &str) -> PathBuf {
 
 /// Which build answers a new connection.
 async fn version_now(app: &App) -> String {
-    let mut connection = Connection::open(app.address().await).await.expect("it listens");
-    version(&mut connection, "/hello").await
+    version(&get(app.address().await, "/hello").await)
 }
 
-/// Which build answers; the answer is whole and the promised one.
-async fn version(connection: &mut Connection, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-    connection.send(request.as_bytes()).await.expect("open");
-    let response = timeout(PATIENCE, connection.response()).await.expect("an answer in time");
-    let response = response.unwrap_or_else(|fault| panic!("{path}: {fault}"));
-    assert_eq!((response.status, response.text()), (200, support::promise(path, &[])));
+fn version(response: &Response) -> String {
+    assert_eq!(response.status, 200);
     response.header("x-version").expect("the app names its build").to_owned()
 }

@@ -29,7 +29,7 @@ fn report(event: &Event) {
     note("post", event);
 }
 
-#[endless::hook(pre = ["usr1", "SIGTERM"], post = "SIGUSR1")]
+#[endless::hook(pre = ["usr1", "SIGTERM"], post = "SIGUSR1", timeout = "2s")]
 async fn both(event: &Event) -> Result<(), String> {
     note(if event.outcome().is_some() { "post" } else { "pre" }, event);
     match routes::plan().as_str() {

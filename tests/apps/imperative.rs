@@ -29,7 +29,7 @@ async fn serve_as_planned(mut addresses: Vec<String>) -> Servings {
         ("late", _) => return serve_the_last_one_late(addresses).await,
         _ => {}
     }
-    addresses.into_iter().for_each(|address| serve(&mut servings, address));
+    serve(&mut servings, addresses);
     servings
 }
 
@@ -37,17 +37,23 @@ async fn serve_the_last_one_late(mut addresses: Vec<String>) -> Servings {
     let mut servings = Servings::new();
     let late = addresses.pop().expect("an address");
     endless::hold_ready();
-    addresses.into_iter().for_each(|address| serve(&mut servings, address));
+    serve(&mut servings, addresses);
     while routes::plan() == "late" {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    serve(&mut servings, late);
+    serve(&mut servings, vec![late]);
     endless::ready();
     servings
 }
 
-fn serve(servings: &mut Servings, address: String) {
-    servings.spawn(endless::serve(address, routes::failing_at_error(routes::routes())));
+/// All are registered before the first is bound, so that none is ready without the others.
+fn serve(servings: &mut Servings, addresses: Vec<String>) {
+    let service = || routes::failing_at_error(routes::routes());
+    let registered: Vec<_> =
+        addresses.into_iter().map(|address| endless::serve(address, service())).collect();
+    for serving in registered {
+        servings.spawn(serving);
+    }
 }
 
 /// Slow, so that it would come too late if `serve` did not wait for it.

@@ -128,7 +128,7 @@ impl App {
         while addresses.len() < count {
             let line = self.wait_for_message(mark, "listening").await;
             addresses.push(line.expect("address").to_owned());
-            mark = Mark(line.number + 1);
+            mark = line.after();
         }
         addresses
     }
@@ -200,21 +200,40 @@ impl App {
     ///
     /// # Panics
     ///
-    /// If it does not end within 60 s, or its predecessor, which still drains, reaped it and so took its status.
+    /// If it does not end within 60 s, or its predecessor, which still drains, reaped it and does not say how it ended.
     pub(crate) async fn exit(&self, pid: u32) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_exit(pid) {
                 Exit::Ended(status) => return status,
-                Exit::Unknown => {
-                    panic!("{pid} was reaped by its predecessor, its status is not known here")
+                Exit::Reaped => {
+                    if let Some(status) = self.told_exit(pid) {
+                        return status;
+                    }
+                    assert!(
+                        Instant::now() < deadline,
+                        "{pid} was reaped by its predecessor, which does not say how it ended"
+                    );
                 }
-                Exit::Running if Instant::now() > deadline => {
-                    panic!("{pid} did not end within {PATIENCE:?}")
+                Exit::Running => {
+                    assert!(Instant::now() < deadline, "{pid} did not end within {PATIENCE:?}");
                 }
-                Exit::Running => tokio::time::sleep(POLL).await,
             }
+            tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// How `pid` ended, as its predecessor says that reaped it because it still drained.
+    fn told_exit(&self, pid: u32) -> Option<ExitStatus> {
+        let told = "the successor has ended while its predecessor still drains";
+        let lines = self.lines();
+        let is_told = |line: &&Line| line.message() == Some(told) && line.pid("successor") == Some(pid);
+        let how = lines.iter().find(is_told)?.field("how")?;
+        if let Some(status) = how.strip_prefix("exited with status ") {
+            return Some(ExitStatus::from_raw(status.parse::<i32>().ok()? << 8));
+        }
+        let signal: Signal = how.strip_prefix("was killed by ")?.parse().ok()?;
+        Some(ExitStatus::from_raw(signal as i32))
     }
 
     /// Waits until no process of this server is left.
@@ -249,7 +268,7 @@ impl App {
                     Exit::Ended(ExitStatus::from_raw(exit_code))
                 }
                 Some(_) => Exit::Running,
-                None => Exit::Unknown,
+                None => Exit::Reaped,
             },
             _ => Exit::Running,
         }
@@ -331,7 +350,8 @@ impl Drop for App {
 enum Exit {
     Running,
     Ended(ExitStatus),
-    Unknown,
+    /// By its predecessor.
+    Reaped,
 }
 
 /// Which output a line came on.
@@ -372,6 +392,11 @@ impl Line {
             rest = next;
         }
         None
+    }
+
+    /// The point right after it.
+    pub(crate) fn after(&self) -> Mark {
+        Mark(self.number + 1)
     }
 
     fn pid(&self, name: &str) -> Option<u32> {
