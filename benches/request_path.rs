@@ -1,7 +1,9 @@
-//! What a request costs with endless and with bare hyper 1: the same runtime, the same handler, the same client.
+//! What a request costs with endless and with bare hyper 1: the same runtime, the same handler, the same
+//! client.
 //!
-//! Each server is a process of its own. Rounds alternate between the two, each pair of rounds gives one ratio,
-//! and the median of the ratios is printed with its spread, because single figures of a busy machine mean little:
+//! Each server is a process of its own. Rounds alternate between the two, each pair of rounds gives one
+//! ratio, and the median of the ratios is printed with its spread, because single figures of a busy machine
+//! mean little:
 //!
 //! ```text
 //! cargo bench --bench request_path            # 11 pairs of rounds

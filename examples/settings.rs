@@ -1,5 +1,5 @@
-//! Settings from three places: the attribute, the environment, which wins over it, and the code of one server, which
-//! wins over both.
+//! Settings from three places: the attribute, the environment, which wins over it, and the code of one
+//! server, which wins over both.
 //!
 //! ```text
 //! cargo run --example settings

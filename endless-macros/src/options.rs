@@ -33,7 +33,8 @@ impl Parse for Setting {
     }
 }
 
-/// Reads an attribute's arguments; a name that comes twice is refused, and what has no name is shown `example`.
+/// Reads an attribute's arguments; a name that comes twice is refused, and what has no name is shown
+/// `example`.
 pub(crate) fn read(arguments: TokenStream, example: &str) -> Result<Vec<Setting>> {
     let settings = Punctuated::<Setting, Token![,]>::parse_terminated
         .parse2(arguments)

@@ -1,7 +1,8 @@
 //! Settings of the process: from the attribute or from code, overruled by the environment.
 //!
 //! Which options there are and how they are spelled is [`crate::grammar::OPTIONS`]; here each one becomes
-//! a field. To add an option: a row there, a field and a line in [`Config::set`] here, a setter if it makes sense in code.
+//! a field. To add an option: a row there, a field and a line in [`Config::set`] here, a setter if it makes
+//! sense in code.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -117,8 +118,8 @@ impl Config {
         self
     }
 
-    /// A file that holds the PID to signal: written when the process begins to serve, removed when it stops if it
-    /// still names this process.
+    /// A file that holds the PID to signal: written when the process begins to serve, removed when it stops
+    /// if it still names this process.
     pub fn pid_file(mut self, path: impl Into<Option<PathBuf>>) -> Self {
         self.pid_file = path.into();
         self
@@ -130,7 +131,8 @@ impl Config {
         self
     }
 
-    /// Runs `hook` before or after what `signal` does, as `#[endless::hook]` would; after those of the attribute.
+    /// Runs `hook` before or after what `signal` does, as `#[endless::hook]` would; after those of the
+    /// attribute.
     pub fn hook<Shape>(mut self, phase: Phase, signal: Signal, hook: impl Hook<Shape>) -> Self {
         self.hooks.push(given::register(phase, signal, hook));
         self
@@ -231,8 +233,8 @@ fn warn_of_unknown(variable: &str) {
     }
 }
 
-/// The environment as text. A name that is not is none of ours; a value of ours that is not will be refused as
-/// whatever it looks like.
+/// The environment as text. A name that is not is none of ours; a value of ours that is not will be refused
+/// as whatever it looks like.
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))

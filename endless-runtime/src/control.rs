@@ -1,8 +1,8 @@
 //! The life of a process: it becomes ready, serves, restarts, drains.
 //!
-//! One thread of its own with a small runtime of its own decides everything, so that signals are heard and deadlines kept
-//! also while the user's handlers block every thread of theirs, and so that no two decisions race. The
-//! user's hooks and connections run on the user's runtime.
+//! One thread of its own with a small runtime of its own decides everything, so that signals are heard and
+//! deadlines kept also while the user's handlers block every thread of theirs, and so that no two decisions
+//! race. The user's hooks and connections run on the user's runtime.
 
 use std::future::pending;
 use std::io;
@@ -49,7 +49,8 @@ struct Early {
 
 static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 
-/// Called before `main`: catches the signals that came blocked. Does nothing in a process that is no successor.
+/// Called before `main`: catches the signals that came blocked. Does nothing in a process that is no
+/// successor.
 ///
 /// It must not look at the hooks: they are collected before `main` too, in no order that could be relied on.
 pub(crate) fn prepare_successor() {
@@ -691,7 +692,8 @@ async fn lame_duck(time: Duration, hurry: &Notify) {
     }
 }
 
-/// A successor that ends while its predecessor still drains is reaped; nobody serves then, and the log says so.
+/// A successor that ends while its predecessor still drains is reaped; nobody serves then, and the log says
+/// so.
 async fn watch_over(successor: Successor) {
     let pid = successor.pid();
     let ended = successor.ended().await;

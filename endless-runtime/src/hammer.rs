@@ -1,7 +1,8 @@
 //! The hammer: ends what is still running when the hammer time is over.
 //!
 //! A plain OS thread, because by then nothing else can be relied on: a handler may block every thread of the
-//! runtime, or hold the lock of the log. It is started with the process, when there still is a thread to be had.
+//! runtime, or hold the lock of the log. It is started with the process, when there still is a thread to be
+//! had.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;

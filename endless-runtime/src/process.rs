@@ -1,4 +1,5 @@
-//! What the parts of a running process share: its settings, its servers, its hooks, and the stage of its life.
+//! What the parts of a running process share: its settings, its servers, its hooks, and the stage of its
+//! life.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};

@@ -31,8 +31,8 @@ const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `service` on `address`: the same as [`Server::new`] and [`Server::serve`].
 ///
-/// The server is registered by this call and bound when the returned future is first polled. The future ends with
-/// the process's drain, together with those of all other servers.
+/// The server is registered by this call and bound when the returned future is first polled. The future ends
+/// with the process's drain, together with those of all other servers.
 pub fn serve(address: impl IntoAddress, service: impl HttpService) -> Serving {
     Server::new(address, service).serve()
 }
@@ -59,8 +59,8 @@ impl<S: HttpService> Server<S> {
         Self::at(address.into_address(), None, service)
     }
 
-    /// A server on a listener that is bound already. A successor knows it by its address: there, the inherited
-    /// one takes the place of another that the code may have bound.
+    /// A server on a listener that is bound already. A successor knows it by its address: there, the
+    /// inherited one takes the place of another that the code may have bound.
     pub fn from_listener(listener: impl Into<Listener>, service: S) -> Self {
         match listener.into().into_parts() {
             Ok((address, listener)) => Self::at(Ok(address), Some(listener), service),

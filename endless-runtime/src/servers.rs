@@ -115,8 +115,8 @@ impl Servers {
         entry
     }
 
-    /// Notes that a server could not be started. What is left may be all that main wants, or main may be about to
-    /// return the error, and a process that is about to end must not become the one that serves.
+    /// Notes that a server could not be started. What is left may be all that main wants, or main may be
+    /// about to return the error, and a process that is about to end must not become the one that serves.
     pub(crate) fn failed(&self) {
         self.table().last_failure = Some(Instant::now());
         self.changed.notify_one();

@@ -17,7 +17,8 @@ pub(crate) fn own_received(raw: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
-/// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected one and it
+/// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected one
+/// and it
 /// `is_ours`, and sets close-on-exec on it.
 pub(crate) fn own_inherited(
     raw: RawFd,
@@ -33,8 +34,8 @@ pub(crate) fn own_inherited(
     if stat.st_ino != inode || stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         return None;
     }
-    // SAFETY: it is open, and nobody closes it while `is_ours` looks: this runs before `main`, or at endless's
-    // first call.
+    // SAFETY: it is open, and nobody closes it while `is_ours` looks: this runs before `main`, or at
+    // endless's first call.
     if !is_ours(unsafe { BorrowedFd::borrow_raw(raw) }) {
         return None;
     }

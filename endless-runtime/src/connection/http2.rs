@@ -15,8 +15,8 @@ use super::request::Requests;
 use crate::service::HttpService;
 
 /// Serves until the client closes, or, asked to leave, until its streams are finished: hyper sends a GOAWAY
-/// that still takes every stream, a PING, and once that is answered a GOAWAY with the last stream's number, so
-/// that no request on its way is lost (RFC 9113, section 6.8).
+/// that still takes every stream, a PING, and once that is answered a GOAWAY with the last stream's number,
+/// so that no request on its way is lost (RFC 9113, section 6.8).
 ///
 /// A client that answers nothing, not even the PING, is waited for as an idle one of HTTP/1 is: `idle_grace`.
 pub(super) async fn serve<S: HttpService>(io: Io, requests: Requests<S>, idle_grace: Duration) {

@@ -67,8 +67,8 @@ impl ConnectionState {
         poll_fn(|cx| self.poll_leaving(cx)).await;
     }
 
-    /// For the connection's task alone: it remembers one waker, which is also woken when a leaving connection may have
-    /// become idle in another task.
+    /// For the connection's task alone: it remembers one waker, which is also woken when a leaving connection
+    /// may have become idle in another task.
     pub(crate) fn poll_leaving(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.task.register(cx.waker());
         // Looked at afterwards, because `leave` may have come before the registration.

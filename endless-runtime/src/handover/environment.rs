@@ -52,8 +52,8 @@ impl Credentials {
     }
 }
 
-/// Who made the socket pair, which the kernel remembers also when that process is gone (unix(7)): a predecessor that
-/// dies before its successor runs leaves it another parent.
+/// Who made the socket pair, which the kernel remembers also when that process is gone (unix(7)): a
+/// predecessor that dies before its successor runs leaves it another parent.
 #[cfg(target_os = "linux")]
 fn made_by(channel: BorrowedFd<'_>) -> Option<i32> {
     use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};

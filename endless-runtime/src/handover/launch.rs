@@ -28,7 +28,8 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// As this process was started; with another program if the settings name one. `ignored` are the signals that were ignored at the very start.
+    /// As this process was started; with another program if the settings name one. `ignored` are the signals
+    /// that were ignored at the very start.
     pub(crate) fn of_this_process(configured: Option<&Path>, ignored: Vec<Signal>) -> io::Result<Self> {
         let arguments: Vec<OsString> = match nul_separated("/proc/self/cmdline") {
             Some(arguments) if !arguments.is_empty() => arguments,
@@ -82,8 +83,8 @@ fn attributes(blocked: &[Signal]) -> nix::Result<PosixSpawnAttr> {
     Ok(attributes)
 }
 
-/// `argv[0]`, made absolute with its symlinks kept, so that a `current` that moves is followed. If that is not
-/// what this process runs (`exec -a`, `ExecStart=@`), the executable's own path.
+/// `argv[0]`, made absolute with its symlinks kept, so that a `current` that moves is followed. If that is
+/// not what this process runs (`exec -a`, `ExecStart=@`), the executable's own path.
 fn program(name: Option<&OsString>) -> io::Result<PathBuf> {
     let executable = env::current_exe()?;
     let named = name.and_then(|name| find(Path::new(name)));

@@ -1,8 +1,8 @@
 //! What is said over the channel, and how it is put into frames.
 //!
 //! A frame is a header of eight bytes (kind: u16, descriptors: u16, length: u32, little-endian) and a payload
-//! of JSON, so that builds of different versions understand each other: a kind that is not known is skipped, a field that is
-//! not known is ignored, a field that is new has a default.
+//! of JSON, so that builds of different versions understand each other: a kind that is not known is skipped,
+//! a field that is not known is ignored, a field that is new has a default.
 
 use std::os::fd::OwnedFd;
 

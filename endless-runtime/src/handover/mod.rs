@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Until it has confirmed, whatever goes wrong with the successor ends the successor, and the predecessor
-//! serves on. From then on the successor serves, whatever becomes of the predecessor. Nothing in here knows of
-//! HTTP.
+//! serves on. From then on the successor serves, whatever becomes of the predecessor. Nothing in here knows
+//! of HTTP.
 
 pub(crate) mod channel;
 pub(crate) mod environment;

@@ -108,8 +108,8 @@ impl Predecessor {
     }
 }
 
-/// A broken socket means what a closed one means. Anything else means that the two do not understand each other:
-/// the predecessor lives, serves on, and this process must not.
+/// A broken socket means what a closed one means. Anything else means that the two do not understand each
+/// other: the predecessor lives, serves on, and this process must not.
 fn is_gone(error: &ChannelError) -> Result<(), String> {
     match error {
         ChannelError::Io(error) if is_broken(error) => Ok(()),

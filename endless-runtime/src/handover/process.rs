@@ -74,7 +74,8 @@ struct Watch(Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>);
 
 #[cfg(target_os = "linux")]
 impl Watch {
-    /// Kernels before 5.3 have no pidfd, and a process may be short of descriptors: then it is looked after by time.
+    /// Kernels before 5.3 have no pidfd, and a process may be short of descriptors: then it is looked after
+    /// by time.
     fn over(pid: Pid) -> Self {
         Self(crate::sys::pidfd_open(pid).ok())
     }

@@ -33,8 +33,9 @@ pub(crate) struct Successor {
 
 /// Replaces this process: when this returns a successor, it accepts and this process does not any more.
 ///
-/// The successor starts with the signals of `blocked` blocked. `called_off` resolves with a reason if the successor is not wanted any more; once it was told to go, it is not
-/// asked again. `started` is told the PID as soon as there is one.
+/// The successor starts with the signals of `blocked` blocked. `called_off` resolves with a reason if the
+/// successor is not wanted any more; once it was told to go, it is not asked again. `started` is told the PID
+/// as soon as there is one.
 ///
 /// # Errors
 ///

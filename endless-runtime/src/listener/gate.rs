@@ -75,8 +75,8 @@ impl Gate {
         });
     }
 
-    /// Lets a listener go for good: what waits in its queue is accepted first. One that this process was never
-    /// told to accept from is the predecessor's, and so is its queue.
+    /// Lets a listener go for good: what waits in its queue is accepted first. One that this process was
+    /// never told to accept from is the predecessor's, and so is its queue.
     pub(crate) fn last_call(&self) {
         self.turn(|door| match &door.listener {
             Some(listener) if door.opened => {

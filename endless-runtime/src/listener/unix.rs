@@ -1,8 +1,8 @@
 //! Unix sockets and their files.
 //!
 //! A socket is bound under a temporary name and renamed into place, so that the path always leads to somebody
-//! who listens. Which file it is, by device and inode, goes to the successor with the socket: only that file is
-//! ever removed, and only by the process that stops for good.
+//! who listens. Which file it is, by device and inode, goes to the successor with the socket: only that file
+//! is ever removed, and only by the process that stops for good.
 
 use std::ffi::OsString;
 use std::fs;

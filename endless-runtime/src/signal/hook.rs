@@ -212,8 +212,8 @@ impl Hooks {
         }
     }
 
-    /// Runs the sync hooks of `moment` on the thread that calls: for the hammer, when no runtime can be relied on any
-    /// more. The others cannot be.
+    /// Runs the sync hooks of `moment` on the thread that calls: for the hammer, when no runtime can be
+    /// relied on any more. The others cannot be.
     pub(crate) fn run_here(&self, moment: Moment, event: &Event) {
         for hook in self.bound_to(moment) {
             let called = match hook.call {

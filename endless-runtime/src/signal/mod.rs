@@ -97,7 +97,8 @@ impl FromStr for Signal {
     ///
     /// # Errors
     ///
-    /// For a name that is no signal or none that can be hooked; the message names the nearest, or says why not.
+    /// For a name that is no signal or none that can be hooked; the message names the nearest, or says why
+    /// not.
     fn from_str(text: &str) -> Result<Self, Error> {
         let row = signal_name::parse(text).map_err(|refusal| Error::configuration(refusal.to_string()))?;
         Ok(Self::ALL
