@@ -79,15 +79,13 @@ impl Form {
     pub fn parse(self, text: &str) -> Result<Value, Refusal> {
         match self {
             Self::Addresses => return address::parse_list(text).map(Value::Addresses),
+            Self::UrlPath => return url_path(text).map(Value::UrlPath),
             Self::Duration => duration::parse(text).map(|time| Value::Duration(Some(time))),
             Self::DurationOrNever => duration::parse_or_never(text).map(Value::Duration),
             Self::Flavor => flavor(text).map(Value::Flavor),
             Self::Count => count(text).map(Value::Count),
             Self::Switch => text.parse().ok().map(Value::Switch),
-            Self::FilePath => {
-                Some(text).filter(|text| !text.is_empty()).map(|text| Value::FilePath(text.into()))
-            }
-            Self::UrlPath => url_path(text).map(Value::UrlPath),
+            Self::FilePath => file_path(text).map(Value::FilePath),
         }
         .ok_or_else(|| Refusal::expected(text, self.noun(), self.accepted()))
     }
@@ -101,7 +99,7 @@ impl Form {
             Self::Flavor => r#""multi_thread" or "current_thread""#,
             Self::Count => "a whole number from 1 up",
             Self::Switch => "true or false",
-            Self::FilePath => r#""/run/app.pid""#,
+            Self::FilePath => r#"a path such as "/path/to/file""#,
             Self::UrlPath => r#"a path such as "/ready""#,
         }
     }
@@ -125,7 +123,7 @@ impl Form {
             Self::Flavor => r#""current_thread""#,
             Self::Count => "4",
             Self::Switch => "true",
-            Self::FilePath => r#""/run/app.pid""#,
+            Self::FilePath => r#""/path/to/file""#,
             Self::UrlPath => r#""/ready""#,
         }
     }
@@ -147,10 +145,26 @@ fn flavor(text: &str) -> Option<Flavor> {
     [Flavor::MultiThread, Flavor::CurrentThread].into_iter().find(|flavor| flavor.name() == text)
 }
 
-/// Visible ASCII, as it stands in a request line, without a query.
-fn url_path(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
-    Some(text.to_owned()).filter(|_| plain && text.starts_with('/'))
+/// What the system can open: it would end at a zero byte.
+fn file_path(text: &str) -> Option<PathBuf> {
+    Some(text).filter(|text| !text.is_empty() && !text.contains('\0')).map(PathBuf::from)
+}
+
+/// A path as it stands in a request line, without a query; one that only lacks its slash is shown it.
+fn url_path(text: &str) -> Result<String, Refusal> {
+    let rooted = format!("/{text}");
+    let is_url = text.contains(':');
+    let expected = match () {
+        () if is_url_path(text) => return Ok(text.to_owned()),
+        () if is_url_path(&rooted) && !text.is_empty() && !is_url => &format!("{rooted:?}"),
+        () => Form::UrlPath.accepted(),
+    };
+    Err(Refusal::expected(text, Form::UrlPath.noun(), expected))
+}
+
+fn is_url_path(text: &str) -> bool {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
+    visible && text.starts_with('/')
 }
 
 fn count(text: &str) -> Option<usize> {
@@ -218,6 +232,44 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_true_or_false() {
+        assert_eq!(Form::Switch.parse("true"), Ok(Value::Switch(true)));
+        assert_eq!(Form::Switch.parse("false"), Ok(Value::Switch(false)));
+        assert_eq!(refusal(Form::Switch, "1"), r#""1" is no switch: expected true or false"#);
+        for text in ["", "True", "yes", " true"] {
+            assert!(Form::Switch.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_file_is_any_that_can_be_opened() {
+        for text in ["/run/app.pid", "app", "../current/bin/app", "/srv/my app", "/srv/größe"] {
+            assert_eq!(Form::FilePath.parse(text), Ok(Value::FilePath(text.into())));
+        }
+        assert_eq!(
+            refusal(Form::FilePath, ""),
+            r#""" is no path of a file: expected a path such as "/path/to/file""#
+        );
+        assert!(Form::FilePath.parse("/run/app\0.pid").is_err());
+    }
+
+    #[test]
+    fn a_path_of_a_url_is_what_a_request_line_has() {
+        for text in ["/", "/ready", "/health/ready.txt", "/a%20b"] {
+            assert_eq!(Form::UrlPath.parse(text), Ok(Value::UrlPath(text.to_owned())));
+        }
+        for text in ["", "/ready?now", "/ready#now", "/is ready", "/größe", "http://localhost/ready"] {
+            let expected = format!(r#"{text:?} is no path of a URL: expected a path such as "/ready""#);
+            assert_eq!(refusal(Form::UrlPath, text), expected);
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_url_without_its_slash_is_shown_it() {
+        assert_eq!(refusal(Form::UrlPath, "health"), r#""health" is no path of a URL: expected "/health""#);
+    }
+
+    #[test]
     fn the_canonical_text_means_the_same() {
         for (form, text, canonical) in [
             (Form::Addresses, "localhost:80, unix:/a", "localhost:80,unix:/a"),
@@ -226,6 +278,9 @@ mod tests {
             (Form::DurationOrNever, "never", "never"),
             (Form::Count, "04", "4"),
             (Form::Flavor, "current_thread", "current_thread"),
+            (Form::Switch, "true", "true"),
+            (Form::FilePath, "run/../app.pid", "run/../app.pid"),
+            (Form::UrlPath, "/ready/", "/ready/"),
         ] {
             let value = form.parse(text).unwrap();
             assert_eq!(value.to_string(), canonical);

@@ -1,0 +1,234 @@
+//! The life of a process: it becomes ready, serves, restarts, drains.
+//!
+//! One thread of its own with a small runtime of its own decides everything, so that signals are heard and
+//! deadlines kept also while the user's handlers block every thread of theirs, and so that no two decisions
+//! race. The user's hooks and connections run on the user's runtime.
+//!
+//! Here are the thread, its state and its loop; what happens in each part of the life is in the other files.
+
+mod arrival;
+mod prepare;
+mod restart;
+mod stop;
+
+use std::future::pending;
+use std::sync::Arc;
+use std::thread;
+
+use nix::unistd::getpid;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result, describe};
+use crate::hammer::Hammer;
+use crate::handover::environment::FromPredecessor;
+use crate::handover::launch::Launch;
+use crate::handover::predecessor::Predecessor;
+use crate::log::event;
+use crate::process::{Command, Failure, Process};
+use crate::service::BoxFuture;
+use crate::signal::hook::Moment;
+use crate::signal::{Event, Outcome, Received, Signal, Signals};
+use crate::sys;
+use arrival::arrive;
+use prepare::is_handled;
+pub(crate) use prepare::{Prepared, prepare, prepare_successor};
+use restart::{Restart, Wanted, attempted};
+use stop::{Cause, Life};
+
+/// Starts the control thread.
+///
+/// # Errors
+///
+/// If the machine is out of threads.
+pub(crate) fn start(
+    process: &'static Process,
+    prepared: Prepared,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> Result<()> {
+    let cannot = |error| Error::configuration(format!("cannot start a thread: {}", describe(&error)));
+    // Now, as there may be no thread to be had when it is needed.
+    let hammer = Hammer::forge(process).map_err(cannot)?;
+    let run = move || {
+        let _guard = EndOnPanic;
+        let Prepared { runtime, signals, predecessor, launch } = prepared;
+        let control = Control::new(process, signals, commands, launch, predecessor, hammer);
+        runtime.block_on(control.live());
+    };
+    thread::Builder::new().name("endless".to_owned()).spawn(run).map(drop).map_err(cannot)
+}
+
+/// A process without its control thread hears no signal any more, SIGTERM included: better that it ends.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            sys::exit_now(1);
+        }
+    }
+}
+
+/// The state of a process's life, and what is under way.
+struct Control {
+    process: &'static Process,
+    launch: &'static Launch,
+    signals: Option<Signals>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// Until this generation serves.
+    arrival: Option<BoxFuture<'static, Option<Predecessor>>>,
+    failures: mpsc::UnboundedSender<Failure>,
+    /// A predecessor that may still pass a restart on.
+    predecessor: Option<BoxFuture<'static, ()>>,
+    restart: Option<Restart>,
+    /// Whether there was a predecessor.
+    is_successor: bool,
+    /// Asked for while a restart was under way, or this process not ready: one more, however often.
+    again: Option<Wanted>,
+    /// From the signal to the drain: hooks.
+    stopping: Option<BoxFuture<'static, Cause>>,
+    /// From the drain to its end.
+    drain: Option<BoxFuture<'static, ()>>,
+    life: Life,
+    interrupts: u32,
+    /// Hooks that nothing else waits for; `serve` does not return before they have.
+    hooks: JoinSet<()>,
+    /// Ends a lame duck's time.
+    hurry: Arc<Notify>,
+    hammer: Hammer,
+}
+
+impl Control {
+    fn new(
+        process: &'static Process,
+        signals: Option<Signals>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        launch: Launch,
+        from: Option<FromPredecessor>,
+        hammer: Hammer,
+    ) -> Self {
+        let (failures, reported) = mpsc::unbounded_channel();
+        let is_successor = from.is_some();
+        Self {
+            process,
+            // One a process, for as long as it lives.
+            launch: Box::leak(Box::new(launch)),
+            signals,
+            commands,
+            arrival: Some(Box::pin(arrive(process, from, reported))),
+            failures,
+            predecessor: None,
+            restart: None,
+            is_successor,
+            again: None,
+            stopping: None,
+            drain: None,
+            life: Life::Going,
+            interrupts: 0,
+            hooks: JoinSet::new(),
+            hurry: Arc::default(),
+            hammer,
+        }
+    }
+
+    /// Ends with the process.
+    async fn live(mut self) {
+        loop {
+            tokio::select! {
+                received = next_signal(&mut self.signals) => self.on_signal(received),
+                command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
+                predecessor = finished(&mut self.arrival) => self.on_arrival(predecessor),
+                () = finished(&mut self.predecessor) => self.restart_wanted(self.event(Signal::Hangup), None),
+                result = attempted(&mut self.restart) => self.on_restart_end(result).await,
+                cause = finished(&mut self.stopping) => self.begin_drain(cause),
+                () = finished(&mut self.drain) => self.on_drained(),
+                Some(_) = self.hooks.join_next() => self.finish_if_drained(),
+            }
+        }
+    }
+
+    fn event(&self, signal: Signal) -> Event {
+        Event { signal: Some(signal), sender: None, generation: self.process.generation(), outcome: None }
+    }
+
+    fn on_signal(&mut self, received: Received) {
+        let Received { signal, sender, hangup } = received;
+        let event = Event { sender, ..self.event(signal) };
+        event!(INFO, "received", signal = signal, sender = sender_text(&event), pid = getpid());
+        match signal {
+            Signal::Hangup if hangup => self.stop(event),
+            Signal::Hangup => self.restart_wanted(event, None),
+            Signal::Terminate => self.stop(event),
+            Signal::Interrupt => self.interrupt(event),
+            Signal::User2 => self.hammer_wanted(event),
+            other if is_handled(other, &self.process.hooks) => self.run_hooks(event, Outcome::Nothing),
+            unhooked => act_by_default(unhooked),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Restart { reply } => self.restart_wanted(self.event(Signal::Hangup), Some(reply)),
+            Command::Catch(signal) => self.catch(signal),
+            Command::Shutdown => self.stop(self.event(Signal::Terminate)),
+            // Once this generation serves, nobody waits for it any more.
+            Command::Failed(failure) => drop(self.failures.send(failure)),
+        }
+    }
+
+    fn catch(&self, signal: Signal) {
+        let Some(signals) = &self.signals else { return };
+        if let Err(error) = signals.add(signal) {
+            event!(ERROR, "cannot catch a signal", signal = signal, error = error);
+        }
+    }
+
+    fn run_hooks(&mut self, event: Event, outcome: Outcome) {
+        let process = self.process;
+        let Some(signal) = event.signal else { return };
+        self.hooks.spawn(async move {
+            process.hooks.run(Moment::Pre(signal), &event).await;
+            process.hooks.run(Moment::Post(signal), &event.with(outcome)).await;
+        });
+    }
+
+    fn run_post_hooks(&mut self, event: Event) {
+        let process = self.process;
+        let Some(signal) = event.signal else { return };
+        self.hooks.spawn(async move { process.hooks.run(Moment::Post(signal), &event).await });
+    }
+}
+
+/// The future in `slot`, which is empty afterwards. Cancel safe: it stays there until it is done.
+async fn finished<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
+    match slot {
+        Some(future) => {
+            let value = future.await;
+            *slot = None;
+            value
+        }
+        None => pending().await,
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> Received {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => pending().await,
+    }
+}
+
+/// For a signal that was caught for a hook of the predecessor's build.
+fn act_by_default(signal: Signal) {
+    if let Err(error) = signal_hook::low_level::emulate_default_handler(signal.number() as i32) {
+        event!(WARN, "cannot act on a signal", signal = signal, error = error);
+    }
+}
+
+fn signal_text(event: &Event) -> String {
+    event.signal.map_or_else(String::new, |signal| signal.to_string())
+}
+
+fn sender_text(event: &Event) -> String {
+    event.sender.map_or_else(|| "kernel".to_owned(), |sender| sender.pid.to_string())
+}

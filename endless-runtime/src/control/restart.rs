@@ -1,0 +1,182 @@
+//! Restarting: one attempt at a time, and at most one more that is remembered.
+
+use std::future::pending;
+use std::sync::atomic::Ordering::Relaxed;
+
+use nix::unistd::getpid;
+use tokio::sync::{oneshot, watch};
+
+use super::Control;
+use super::prepare::handled;
+use super::stop::{Cause, Life};
+use crate::error::{Error, Result};
+use crate::handover::launch::Launch;
+use crate::handover::successor::{self, Successor};
+use crate::log::event;
+use crate::process::Process;
+use crate::service::BoxFuture;
+use crate::signal::hook::Moment;
+use crate::signal::{Event, Outcome, Signal};
+
+/// A restart that somebody asked for.
+pub(super) struct Wanted {
+    event: Event,
+    replies: Vec<oneshot::Sender<Result<u32>>>,
+}
+
+/// A restart under way.
+pub(super) struct Restart {
+    wanted: Wanted,
+    pub(super) call_off: watch::Sender<Option<String>>,
+    attempt: BoxFuture<'static, std::result::Result<Successor, String>>,
+}
+
+impl Control {
+    /// Restarts now, or with the one that is under way, or after it.
+    pub(super) fn restart_wanted(&mut self, event: Event, reply: Option<oneshot::Sender<Result<u32>>>) {
+        let mut wanted = Wanted { event, replies: reply.into_iter().collect() };
+        if self.life != Life::Going {
+            event!(WARN, "restart ignored: draining", pid = getpid());
+            wanted.answer(|| Err(Error::draining("restart")));
+        } else if getpid().as_raw() == 1 {
+            let reason =
+                "a restart would change PID 1, whose end ends the container; run it with supervise = true";
+            event!(WARN, "restart refused", pid = getpid(), reason = reason);
+            wanted.answer(|| Err(Error::restart(reason)));
+        } else if let Some(restart) =
+            self.restart.as_mut().filter(|_| self.process.starting.load(Relaxed) == 0)
+        {
+            restart.wanted.replies.append(&mut wanted.replies);
+        } else if self.restart.is_some() || self.arrival.is_some() {
+            event!(INFO, "restart remembered", pid = getpid());
+            match &mut self.again {
+                Some(again) => again.replies.append(&mut wanted.replies),
+                None => self.again = Some(wanted),
+            }
+        } else {
+            self.begin_restart(wanted);
+        }
+    }
+
+    pub(super) fn begin_restart(&mut self, wanted: Wanted) {
+        event!(INFO, "restarting", pid = getpid(), program = self.launch.program().display());
+        let (call_off, called_off) = watch::channel(None);
+        let attempt = Box::pin(attempt(self.process, self.launch, wanted.event.clone(), called_off));
+        self.restart = Some(Restart { wanted, call_off, attempt });
+    }
+
+    pub(super) async fn on_restart_end(&mut self, result: std::result::Result<Successor, String>) {
+        self.process.starting.store(0, Relaxed);
+        let Restart { mut wanted, .. } = self.restart.take().expect("it has just ended");
+        match result {
+            Ok(successor) => {
+                let pid = successor.pid();
+                let generation = self.process.generation() + 1;
+                event!(INFO, "handed over", pid = getpid(), successor = pid, generation = generation);
+                wanted.answer(|| Ok(pid));
+                self.pass_on(&successor).await;
+                let event = wanted.event.with(Outcome::Restarted { pid });
+                self.handed_over(successor, event);
+            }
+            Err(reason) => {
+                event!(WARN, "restart called off", pid = getpid(), reason = reason);
+                wanted.answer(|| Err(Error::restart(reason.clone())));
+                self.run_post_hooks(wanted.event.with(Outcome::NotRestarted { reason }));
+                self.after_failure();
+            }
+        }
+    }
+
+    /// What was asked of this process while it handed over is the successor's to do.
+    async fn pass_on(&mut self, successor: &Successor) {
+        if self.life != Life::Going {
+            successor.terminate();
+        }
+        if let Some(mut again) = self.again.take() {
+            successor.restart_again().await;
+            again.answer(|| Err(Error::draining("restart")));
+        }
+    }
+
+    fn handed_over(&mut self, successor: Successor, event: Event) {
+        match self.life {
+            Life::Going => self.begin_drain(Cause::Restarted { successor, event }),
+            Life::Stopping | Life::Draining | Life::Drained => {
+                tokio::spawn(successor.ended());
+                self.run_post_hooks(event);
+                self.finish_if_drained();
+            }
+        }
+    }
+
+    fn after_failure(&mut self) {
+        match (self.life, self.again.take()) {
+            (Life::Going, Some(again)) => self.begin_restart(again),
+            (Life::Going, None) => {}
+            (_, again) => {
+                self.again = again;
+                self.forget_again();
+                self.finish_if_drained();
+            }
+        }
+    }
+
+    /// There will be no further restart.
+    pub(super) fn forget_again(&mut self) {
+        if let Some(mut again) = self.again.take() {
+            again.answer(|| Err(Error::draining("restart")));
+        }
+    }
+}
+
+impl Wanted {
+    fn answer(&mut self, answer: impl Fn() -> Result<u32>) {
+        for reply in self.replies.drain(..) {
+            // Whoever asked may not wait for the answer.
+            let _unheard = reply.send(answer());
+        }
+    }
+}
+
+/// Asks the hooks, then replaces this process.
+async fn attempt(
+    process: &'static Process,
+    launch: &'static Launch,
+    event: Event,
+    called_off: watch::Receiver<Option<String>>,
+) -> std::result::Result<Successor, String> {
+    tokio::select! {
+        biased;
+        reason = reason_of(called_off.clone()) => return Err(reason),
+        asked = process.hooks.ask(Moment::Pre(Signal::Hangup), &event) => asked?,
+    }
+    let (generation, timeout) = (process.generation(), process.config.ready_timeout);
+    let started = |pid| process.starting.store(pid, Relaxed);
+    let blocked = if process.config.signals { handled(&process.hooks) } else { Vec::new() };
+    successor::replace(
+        launch,
+        &blocked,
+        &process.servers,
+        generation,
+        timeout,
+        reason_of(called_off),
+        started,
+    )
+    .await
+}
+
+async fn reason_of(mut called_off: watch::Receiver<Option<String>>) -> String {
+    let reason = called_off.wait_for(Option::is_some).await.map(|reason| reason.clone());
+    match reason {
+        Ok(reason) => reason.unwrap_or_default(),
+        // Nobody can call it off any more.
+        Err(_) => pending().await,
+    }
+}
+
+pub(super) async fn attempted(restart: &mut Option<Restart>) -> std::result::Result<Successor, String> {
+    match restart {
+        Some(restart) => restart.attempt.as_mut().await,
+        None => pending().await,
+    }
+}
