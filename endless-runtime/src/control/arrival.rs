@@ -9,7 +9,7 @@ use super::Control;
 use crate::error::describe;
 use crate::handover::environment::FromPredecessor;
 use crate::handover::predecessor::{Predecessor, Wish};
-use crate::log::event;
+use crate::log::{self, event};
 use crate::pid_file;
 use crate::process::{Failure, Process, Stage, enter};
 use crate::service::BoxFuture;
@@ -123,6 +123,7 @@ async fn take_over(
 /// Ends a successor that its predecessor does not want any more, or that cannot understand it.
 fn end(reason: &str) -> ! {
     event!(WARN, "called off", pid = getpid(), reason = reason);
+    log::flush();
     sys::exit_now(1)
 }
 

@@ -24,7 +24,7 @@ use crate::hammer::Hammer;
 use crate::handover::environment::FromPredecessor;
 use crate::handover::launch::Launch;
 use crate::handover::predecessor::Predecessor;
-use crate::log::event;
+use crate::log::{self, event};
 use crate::process::{Command, Failure, Process};
 use crate::service::BoxFuture;
 use crate::signal::hook::Moment;
@@ -51,6 +51,9 @@ pub(crate) fn start(
     let hammer = Hammer::forge(process).map_err(cannot)?;
     let run = move || {
         let _guard = EndOnPanic;
+        if let Err(error) = log::hire_scribe() {
+            event!(WARN, "cannot start a thread for the log", error = describe(&error));
+        }
         let Prepared { runtime, signals, predecessor, launch } = prepared;
         let control = Control::new(process, signals, commands, launch, predecessor, hammer);
         runtime.block_on(control.live());

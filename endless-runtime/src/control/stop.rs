@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::{Control, signal_text};
 use crate::handover::successor::Successor;
-use crate::log::event;
+use crate::log::{self, event};
 use crate::process::{Process, STOPS, Stage, enter};
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome, Signal};
@@ -129,6 +129,7 @@ impl Control {
     pub(super) fn finish_if_drained(&self) {
         if self.life == Life::Drained && self.restart.is_none() && self.hooks.is_empty() {
             self.process.clean_up();
+            log::flush();
             enter(Stage::Finished);
         }
     }
