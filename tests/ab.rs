@@ -1,4 +1,5 @@
-//! The seed's own test: ApacheBench runs while whoever serves is restarted again and again, and ab sees nothing of it.
+//! The seed's own test: ApacheBench runs while whoever serves is restarted again and again, and ab sees
+//! nothing of it.
 
 mod support;
 
@@ -58,7 +59,8 @@ async fn serve_hello() -> App {
     app
 }
 
-/// A thousand as the seed, if the limit of descriptors allows it. The children get the limit from this process.
+/// A thousand as the seed, if the limit of descriptors allows it. The children get the limit from this
+/// process.
 fn connections() -> usize {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask for its own limits");
     if soft < hard {
@@ -108,8 +110,8 @@ impl Ab {
         Self { child, requests: round.requests, tenths, said }
     }
 
-    /// Restarts as long as there is a load: after ab's first tenth, so that whoever serves has answered, and until its last
-    /// but one, so that whoever takes over has something to answer.
+    /// Restarts as long as there is a load: after ab's first tenth, so that whoever serves has answered, and
+    /// until its last but one, so that whoever takes over has something to answer.
     async fn while_restarting(&mut self, app: &App, generations: &mut Vec<u32>, random: &mut Random) {
         self.completed(1).await;
         loop {

@@ -1,4 +1,5 @@
-//! A successor that cannot be started, or does not come up, leaves the predecessor serving as if nothing had been asked.
+//! A successor that cannot be started, or does not come up, leaves the predecessor serving as if nothing had
+//! been asked.
 
 mod support;
 
@@ -139,8 +140,8 @@ async fn a_stop_ends_a_successor_that_hangs() {
     app.ended().await;
 }
 
-/// Breaks the next generation and restarts under load: no request is lost, the log says `reason`, nothing is left behind, and
-/// once the site is whole again a restart succeeds.
+/// Breaks the next generation and restarts under load: no request is lost, the log says `reason`, nothing is
+/// left behind, and once the site is whole again a restart succeeds.
 async fn is_called_off(fault: impl FnOnce(&Site), reason: &str) {
     let site = Site::open(SHORT).await;
     let app = &site.app;
@@ -187,8 +188,8 @@ async fn twice_more(app: &App) {
     }
 }
 
-/// After `before` restarts of which one was asked for twice, restarts, and finds that this is one more, and nothing was
-/// remembered that nobody asked for.
+/// After `before` restarts of which one was asked for twice, restarts, and finds that this is one more, and
+/// nothing was remembered that nobody asked for.
 async fn is_the_only_restart_after(app: &App, before: usize) {
     let count = |message: &str| app.lines().iter().filter(|line| line.message() == Some(message)).count();
     assert_eq!(count("restarting"), before);

@@ -1,12 +1,16 @@
 //! What the attributes accept, and the one error with which they answer each fault.
 //!
-//! The programs in `pass` are run too; those that would serve exit instead of building a service.
+//! The programs in `pass` are run too; those that would serve exit instead of building a service. What is
+//! refused is a test of its own: without a program to run, trybuild checks all its files in one build.
 
 #[test]
-fn attributes() {
+fn accepted() {
     let cases = trybuild::TestCases::new();
-    for attribute in ["main", "hook"] {
-        cases.pass(format!("tests/compile/{attribute}/pass/*.rs"));
-        cases.compile_fail(format!("tests/compile/{attribute}/fail/*.rs"));
-    }
+    cases.pass("tests/compile/*/pass/*.rs");
+}
+
+#[test]
+fn refused() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/compile/*/fail/*.rs");
 }

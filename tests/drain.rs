@@ -1,4 +1,5 @@
-//! How connections leave at a restart: what is in flight is finished, what idles gets its grace, nothing is reset.
+//! How connections leave at a restart: what is in flight is finished, what idles gets its grace, nothing is
+//! reset.
 
 mod support;
 
@@ -23,8 +24,8 @@ async fn start(idle_grace: &str) -> (App, SocketAddr) {
     (app, address)
 }
 
-/// Restarts, until all connections of the predecessor have been told to leave, which is before its post hooks run, and
-/// had the time to.
+/// Restarts, until all connections of the predecessor have been told to leave, which is before its post hooks
+/// run, and had the time to.
 async fn restart(app: &App) {
     app.restart().await;
     app.wait_for(Mark::START, |line| line.text.contains("hook phase=post signal=SIGHUP"), PATIENCE).await;

@@ -3,13 +3,14 @@
 mod support;
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
-use support::{App, Connection, Mark, PATIENCE, example, get, status};
+use support::{App, Connection, Line, Mark, PATIENCE, example, get, status, unix_get};
 
 #[tokio::test]
 async fn hello_says_world() {
@@ -79,7 +80,143 @@ async fn multi_port_serves_restarts_and_stops_both() {
     }
 }
 
-/// Its ports are fixed as the seed's, so two runs of this test wait for each other.
+#[tokio::test]
+async fn hooks_report_every_signal_and_what_became_of_it() {
+    let _lock = alone();
+    let app = anywhere("hooks", Path::new("/"));
+    let me = app.first_pid();
+    says(&app, Mark::START, &format!("about to accept on {}", app.address().await)).await;
+    says(&app, Mark::START, &format!("generation 0 serves as PID {me}")).await;
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTSTP] {
+        let mark = app.mark();
+        app.signal(me, signal);
+        let pre = format!("pre {signal}, sent by Some(Sender {{ pid: {}, ", std::process::id());
+        app.wait_for(mark, |line| line.text.starts_with(&pre), PATIENCE).await;
+        says(&app, mark, &format!("post {signal}: Nothing")).await;
+    }
+    for signal in [Signal::SIGQUIT, Signal::SIGWINCH, Signal::SIGALRM, Signal::SIGIO, Signal::SIGCONT] {
+        let mark = app.mark();
+        app.signal(me, signal);
+        says(&app, mark, &format!("pre {signal}")).await;
+    }
+    assert_eq!(get(app.address().await, "/hello").await.text(), "WORLD!");
+
+    let successor = app.restart().await;
+    says(&app, Mark::START, &format!("post SIGHUP: Restarted {{ pid: {successor} }}")).await;
+    says(&app, Mark::START, &format!("generation 1 serves as PID {successor}")).await;
+    assert_eq!(app.exit(me).await.code(), Some(0));
+    let mark = app.mark();
+    assert_eq!(app.stop().await.code(), Some(0));
+    says(&app, mark, "everything in flight is finished").await;
+    says(&app, mark, "post SIGTERM: Stopped").await;
+}
+
+#[tokio::test]
+async fn hooks_call_a_restart_off_while_a_file_says_so() {
+    let _lock = alone();
+    let app = anywhere("hooks", Path::new("/"));
+    app.wait_for_message(Mark::START, "serving").await;
+    let refusal = Removed("/tmp/no-restart");
+    File::create(refusal.0).expect("a file in /tmp");
+    let reason = app.try_restart().await.expect_err("refused");
+    assert_eq!(reason, "hook check refused: /tmp/no-restart says no");
+    says(&app, Mark::START, &format!("post SIGHUP: NotRestarted {{ reason: {reason:?} }}")).await;
+    drop(refusal);
+    app.restart().await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn pid_file_names_whom_to_signal() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("endless.pid");
+    let named = || fs::read_to_string(&file).expect("the PID file is there").trim().parse::<u32>();
+    let app = anywhere("pid_file", folder.path());
+    app.wait_for_message(Mark::START, "serving").await;
+    assert_eq!(named(), Ok(app.first_pid()));
+    let mark = app.mark();
+    let successor = app.restart().await;
+    app.wait_for_message(mark, "serving").await;
+    assert_eq!(named(), Ok(successor));
+    assert_eq!(get(app.address().await, "/hello").await.text(), "WORLD!");
+    app.stop().await;
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn settings_come_from_the_attribute_and_from_code() {
+    let _lock = alone();
+    let app = App::start(Command::new(example("settings")));
+    app.wait_for_message(Mark::START, "serving").await;
+    let [public, admin] = [4242, 4243].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    for address in [public, admin] {
+        assert_eq!(get(address, "/ready").await.status, 200);
+    }
+    assert_eq!(get(public, "/hello").await.text(), "WORLD!");
+    assert_eq!(status(admin).await["pid"], app.first_pid());
+    let who = get(admin, "/who").await.text();
+    assert!(who.starts_with("127.0.0.1:"), "{who}");
+    let line = app.wait_for_message(Mark::START, "the server's code overrules an option").await;
+    assert_eq!(
+        (line.field("option"), line.field("address")),
+        (Some("max_connections"), Some("127.0.0.1:4243"))
+    );
+    app.restart().await;
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+/// Both variables of its first lines, the second of which it refuses before it binds anything.
+#[tokio::test]
+async fn settings_come_from_the_environment() {
+    let _lock = alone();
+    let mut command = Command::new(example("settings"));
+    command.env("ENDLESS_HAMMER_TIME", "5s").env("ENDLESS_LAME_DUCK", "1s");
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    assert_eq!(app.stop().await.code(), Some(0));
+    let line = app.wait_for_message(Mark::START, "lame duck").await;
+    assert_eq!(line.field("time"), Some("1s"));
+
+    let mut command = Command::new(example("settings"));
+    command.env("ENDLESS_HAMMER_TIME", "soon");
+    let app = App::start(command);
+    let error = r#"error: ENDLESS_HAMMER_TIME: "soon" is no duration: expected "60s", "500ms" or "never""#;
+    says(&app, Mark::START, error).await;
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(2));
+}
+
+#[tokio::test]
+async fn unix_socket_is_served_in_the_folder_where_it_was_started() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("endless.sock");
+    let mut command = Command::new(example("unix_socket"));
+    command.current_dir(folder.path());
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    for _ in 0..2 {
+        assert_eq!(unix_get(&socket, "/hello").await.expect("it is served").body, "WORLD!");
+        app.restart().await;
+    }
+    app.stop().await;
+    assert!(!socket.exists());
+}
+
+/// A file that is not there afterwards, whatever happens.
+struct Removed(&'static str);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        fs::remove_file(self.0).ok();
+    }
+}
+
+/// Waits for a line that is exactly this.
+async fn says(app: &App, mark: Mark, text: &str) -> Line {
+    app.wait_for(mark, |line| line.text == text, PATIENCE).await
+}
+
+/// The ports of `multi_port` and `settings` and the file of `hooks` are fixed, so tests of these wait for
+/// each other.
 fn alone() -> Flock<File> {
     let file = File::create(env::temp_dir().join("endless-multi-port.lock")).expect("a temporary file");
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("the lock can be taken")
@@ -96,8 +233,13 @@ async fn both_are_served_by(pid: u32) {
 }
 
 fn serve_hello() -> App {
-    let mut command = Command::new(example("hello"));
-    command.env("ENDLESS_LISTEN", "127.0.0.1:0");
+    anywhere("hello", Path::new("/"))
+}
+
+/// The example on any port, in this folder.
+fn anywhere(name: &str, folder: &Path) -> App {
+    let mut command = Command::new(example(name));
+    command.env("ENDLESS_LISTEN", "127.0.0.1:0").current_dir(folder);
     App::start(command)
 }
 

@@ -204,6 +204,18 @@ async fn also_when_the_log_is_a_pipe_that_is_full() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn also_when_the_programs_own_subscriber_is_stuck() {
+    let app = start(imperative(), "1s");
+    let _client = stuck(&app, "/hang").await;
+    get(app.address().await, "/block_the_log").await;
+    let begun = Instant::now();
+    app.signal(app.first_pid(), Signal::SIGTERM);
+    let status = app.exit(app.first_pid()).await;
+    assert_eq!(status.code(), Some(0));
+    assert!(begun.elapsed() >= HAMMER_TIME, "the hammer fell after {:?}", begun.elapsed());
+}
+
 /// A named pipe that this test holds at both ends.
 struct Log {
     pipe: File,

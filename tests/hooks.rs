@@ -1,4 +1,5 @@
-//! Hooks run around what signals do, in their order, wherever they are declared, and a failing one calls off a restart alone.
+//! Hooks run around what signals do, in their order, wherever they are declared, and a failing one calls off
+//! a restart alone.
 
 mod support;
 
@@ -54,7 +55,8 @@ async fn around_a_restart_they_run_in_the_predecessor_and_see_the_outcome() {
     app.stop().await;
 }
 
-/// The restart is called off with a reason that ends with these words, the post hook sees it, and the service goes on.
+/// The restart is called off with a reason that ends with these words, the post hook sees it, and the service
+/// goes on.
 async fn refuses(plan_text: &str, words: &str) {
     let (app, plan) = start_with_plan().await;
     plan.set(plan_text);

@@ -103,7 +103,8 @@ async fn a_listener_that_nobody_claims_counts_as_removed_after_a_while() {
     app.stop().await;
 }
 
-/// The predecessor is stopped while connections come, so that it finds them in the queue when it has to let go.
+/// The predecessor is stopped while connections come, so that it finds them in the queue when it has to let
+/// go.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_in_the_queue_of_a_removed_listener_is_served_first() {
     let (app, plan) = start(&["127.0.0.1:0", "127.0.0.1:0"]);

@@ -149,7 +149,8 @@ async fn a_predecessor_that_drains_takes_sigusr2_and_two_sigints_for_itself() {
     }
 }
 
-/// One restart if they were one for the kernel, or came before the successor was started; else one more is remembered.
+/// One restart if they were one for the kernel, or came before the successor was started; else one more is
+/// remembered.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_sighups_at_once_are_one_restart_or_two() {
     for _ in 0..support::restarts(5, 25) {
@@ -196,7 +197,8 @@ async fn sighups_that_come_while_a_successor_starts_are_one_more_restart() {
     assert_eq!(app.generations().len(), 3);
 }
 
-/// The successor as a script that waits before it becomes the program: whatever is sent meanwhile finds no handler.
+/// The successor as a script that waits before it becomes the program: whatever is sent meanwhile finds no
+/// handler.
 struct Waiting {
     app: App,
     successor: u32,
@@ -352,7 +354,8 @@ impl Terminal {
     fn open() -> Self {
         use nix::fcntl::OFlag;
         use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-        // Close-on-exec from the first: another test may start a process at any moment, which would keep it open.
+        // Close-on-exec from the first: another test may start a process at any moment, which would keep it
+        // open.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");

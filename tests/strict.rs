@@ -52,7 +52,8 @@ async fn uploads_in_flight() {
     nothing_is_lost(Kind::Upload { bytes: 1 << 20 }, 32).await;
 }
 
-/// Nothing is asked, so nothing names the process that accepted: what counts is that none is refused, reset or closed.
+/// Nothing is asked, so nothing names the process that accepted: what counts is that none is refused, reset
+/// or closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn bare_connects() {
     let app = App::start(Command::new(example("test_declarative")));

@@ -452,7 +452,8 @@ async fn h2_streams_of_an_abrupt_goaway_are_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h2_streams_above_the_last_id_are_retried_and_the_one_below_is_lost() {
-    // The first connection gets four streams, answers none and says that it processed the first; the others are good.
+    // The first connection gets four streams, answers none and says that it processed the first; the others
+    // are good.
     let first = Arc::new(AtomicBool::new(true));
     let serve = move |mut stream: TcpStream| {
         let is_first = first.swap(false, Ordering::Relaxed);
@@ -505,7 +506,8 @@ async fn h2_every_other_loss_fails() {
     ];
     for (end, words) in faults {
         let running = h2_load(h2_server(end, 20).await);
-        // The server may be gone, by a reset, before the client reads why; then it is another connection that hears it.
+        // The server may be gone, by a reset, before the client reads why; then it is another connection that
+        // hears it.
         let says_it = |report: &Report| report.failures.iter().any(|failure| failure.what.contains(words));
         running.until(says_it).await;
         assert!(running.stop().await.failed > 0, "{end:?}");
@@ -518,7 +520,8 @@ async fn h2_every_other_loss_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h2_a_goaway_in_small_pieces_is_read() {
-    // SETTINGS, then after the first bytes of the client a PING and a GOAWAY (last stream 0), a byte at a time.
+    // SETTINGS, then after the first bytes of the client a PING and a GOAWAY (last stream 0), a byte at a
+    // time.
     let serve = |mut stream: TcpStream| async move {
         stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
         let mut bytes = [0; 4096];
@@ -539,7 +542,8 @@ async fn h2_a_goaway_in_small_pieces_is_read() {
 
 // ---- processes
 
-/// A stand-in for a server in direct mode, in shell: SIGHUP starts a successor, SIGTERM ends it. What `BAD` asks for goes wrong.
+/// A stand-in for a server in direct mode, in shell: SIGHUP starts a successor, SIGTERM ends it. What `BAD`
+/// asks for goes wrong.
 const FAKE: &str = r#"
 log() { echo "INFO endless: $*" >&2; }
 generation=${GENERATION:-0}
@@ -632,7 +636,8 @@ async fn dropping_ends_all_of_it_the_silent_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_is_found() {
-    // `sleep` in the place of the shell never waits for the shell's child, which ends only when it is in that place.
+    // `sleep` in the place of the shell never waits for the shell's child, which ends only when it is in that
+    // place.
     let child = "until [ $(cat /proc/$$/comm) = sleep ]; do :; done & echo ready; exec sleep 1000";
     let mut command = Command::new("bash");
     command.args(["-c", child]);

@@ -42,6 +42,13 @@ mod registration;
 /// | `hammer_time` | how long a drain may take: `"30s"`, `"500ms"`, `"never"` | `"60s"` |
 /// | `ready_timeout` | how long a successor may take to be ready | `"60s"` |
 /// | `idle_grace` | how long a drain leaves idle connections open | `"2s"` |
+/// | `lame_duck` | how long to go on accepting after SIGTERM, before the drain | `"0s"` |
+/// | `readiness_path` | a path that is answered by itself: 200 while serving, 503 from a stop on: `"/ready"` | none |
+/// | `max_connections` | how many connections each server has at a time; more wait in the kernel's queue | none |
+/// | `backlog` | how many connections may wait in the kernel's queue of each server | `4096` |
+/// | `connect_info` | whether each request carries `ConnectInfo` in its extensions | `false` |
+/// | `pid_file` | a file that holds the PID to signal from ready on: `"/run/app.pid"` | none |
+/// | `program` | what to start as successor: `"/srv/current/app"` | what this process was started as |
 /// | `flavor` | tokio's: `"multi_thread"` or `"current_thread"` | `"multi_thread"` |
 /// | `worker_threads` | tokio's: an integer of at least 1 | all cores |
 /// | `crate` | the path of the `endless` library: `"::endless"` | `"::endless"` |
@@ -103,4 +110,21 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn hook(arguments: TokenStream, item: TokenStream) -> TokenStream {
     hook::expand(arguments.into(), item.into()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grammar::OPTIONS;
+
+    #[test]
+    fn the_documentation_has_each_option_and_its_default() {
+        for row in OPTIONS {
+            let start = format!("/// | `{}` |", row.name);
+            let line = include_str!("lib.rs").lines().find(|line| line.starts_with(&start));
+            let default = line.expect(row.name).trim_end_matches(" |").rsplit("| ").next();
+            if let Some(expected) = row.default {
+                assert_eq!(default.map(|text| text.replace(['`', '"'], "")).as_deref(), Some(expected));
+            }
+        }
+    }
 }

@@ -83,16 +83,22 @@ impl Kind {
         Error::new_spanned(place, format!("expected `{name} = {meant}`"))
     }
 
-    /// The literal that was probably meant: `30` may mean `"30s"`, `8080` `":8080"` and `"4"` `4`.
+    /// The literal that was probably meant: `30` may mean `"30s"`, `8080` `":8080"`, `ready` `"/ready"`,
+    /// `"4"` `4` and `False` `false`.
     fn meant(self, given: &TokenStream) -> String {
         let text = given.to_string().replace([' ', '"'], "");
-        let guesses = [text.clone(), format!("{text}s"), format!(":{text}")];
-        let guess = guesses.iter().find(|guess| self.accepts(guess));
-        match (guess, self.literal()) {
-            (Some(guess), Literal::Integer | Literal::Switch) => guess.clone(),
+        match (self.guess(unlisted(&text)), self.literal()) {
+            (Some(guess), Literal::Integer | Literal::Switch) => guess,
             (Some(guess), _) => format!("{guess:?}"),
             (None, _) => self.example().to_owned(),
         }
+    }
+
+    fn guess(self, text: &str) -> Option<String> {
+        let same = text.to_owned();
+        let guesses =
+            [same, text.to_ascii_lowercase(), format!("{text}s"), format!(":{text}"), format!("/{text}")];
+        guesses.into_iter().find(|guess| is_word(text) && self.accepts(guess))
     }
 
     fn literal(self) -> Literal {
@@ -160,6 +166,17 @@ fn integer(value: &Expr) -> Option<Text> {
             .map(|Text { text, .. }| Text { text: format!("-{text}"), place: value.to_token_stream() }),
         _ => None,
     }
+}
+
+/// `["/run/app.pid"]` for an option that takes one.
+fn unlisted(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
+}
+
+/// No call, list or other expression, which some forms would accept as a text.
+fn is_word(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.:_-[]%".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_plain)
 }
 
 /// A `macro_rules` variable wraps its value in an invisible group.

@@ -86,6 +86,11 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // Hyper never says that a body of known length is over, if it comes to its end after the end of the
+        // response.
+        if self.progress == Progress::Ended {
+            return Poll::Ready(None);
+        }
         let frame = match &mut self.source {
             Source::Connection(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
             Source::Memory(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::{Config, Manner};
 use crate::error::{self, BoxError, Error};
 use crate::grammar::Flavor;
+use crate::log;
 use crate::process::Process;
 use crate::server::{Server, Serving, finished};
 use crate::service::{IntoOutcome, IntoService};
@@ -96,6 +97,7 @@ fn runtime(config: &Config) -> io::Result<Runtime> {
 }
 
 fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> ExitCode {
+    log::flush();
     error::print(error);
     ExitCode::from(status)
 }

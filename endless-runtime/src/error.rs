@@ -105,6 +105,8 @@ pub(crate) fn print(error: &(dyn StdError + 'static)) {
     let mut next = error.source();
     while let Some(source) = next {
         let words = source.to_string();
+        // Our own messages already end with what the system said.
+        let words = words.split(" (os error ").next().unwrap_or_default();
         if !said.contains(&words.to_lowercase()) {
             text.push_str(&format!("\n  caused by: {words}"));
             said.push_str(&words.to_lowercase());

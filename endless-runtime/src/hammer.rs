@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::{Pid, getpid};
 
-use crate::log::event;
+use crate::log::{self, event};
 use crate::process::Process;
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome};
@@ -97,6 +97,7 @@ fn strike(process: &'static Process, causes: Vec<Event>) -> ! {
     let (done, last_words) = channel::<()>();
     let say = move || {
         say_last_words(process, &causes);
+        log::flush();
         drop(done);
     };
     // On a thread of its own, which may hang; without one there are no last words.

@@ -1,15 +1,13 @@
 //! What the process says of itself: `tracing` events with target `endless`, or, where the program has
 //! installed no subscriber, the same lines on stderr, so that nothing is silent by default.
 
-use std::cell::OnceCell;
-use std::io;
-use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::cell::Cell;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
@@ -35,38 +33,53 @@ pub(crate) use event;
 
 type Line = Box<dyn FnOnce() + Send>;
 
+/// The thread that writes lines: what blocks, as a pipe does that nobody reads, then blocks nothing else.
+static SCRIBE: OnceLock<SyncSender<Line>> = OnceLock::new();
+
+/// How many lines may wait for a scribe that is stuck; what comes then is dropped.
+const WAITING_LINES: usize = 4096;
+
 thread_local! {
-    /// Where the lines of this thread go; out at once, if nowhere.
-    static SCRIBE: OnceCell<Sender<Line>> = const { OnceCell::new() };
+    /// Whether not even the program's own subscriber may block this thread.
+    static DECIDES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the lines of the calling thread written by another one, in their order: a subscriber that blocks, as
-/// one does whose pipe nobody reads, then stops no decision.
+/// Starts the scribe.
 ///
 /// # Errors
 ///
 /// If the system has no thread for it.
 pub(crate) fn hire_scribe() -> io::Result<()> {
-    let (lines, received) = channel::<Line>();
+    let (lines, received) = sync_channel::<Line>(WAITING_LINES);
     let write = move || received.into_iter().for_each(|line| line());
     thread::Builder::new().name("endless-log".to_owned()).spawn(write)?;
-    SCRIBE.with(|scribe| scribe.set(lines).expect("a thread hires once"));
+    let _hired_before = SCRIBE.set(lines);
     Ok(())
 }
 
+/// From now on, the calling thread hands all its lines to the scribe.
+pub(crate) fn never_block_here() {
+    DECIDES.set(true);
+}
+
+/// A subscriber is called by the thread that has something to say, whose spans it may want to know; all else
+/// is the scribe's.
 pub(crate) fn emit(line: impl FnOnce() + Send + 'static) {
-    match SCRIBE.with(|scribe| scribe.get().cloned()) {
-        // A scribe whose subscriber has panicked is gone, and its lines with it.
-        Some(scribe) => drop(scribe.send(Box::new(line))),
-        None => line(),
+    match SCRIBE.get() {
+        Some(scribe) if DECIDES.get() || !has_subscriber() => {
+            let _dropped = scribe.try_send(Box::new(line));
+        }
+        _ => line(),
     }
 }
 
-/// Waits until the lines of the calling thread are written, but not for ever: the process may be about to end.
+/// Waits until the lines so far are written, but not for ever: the process may be about to end.
 pub(crate) fn flush() {
     let (written, wait) = channel::<()>();
-    emit(move || drop(written));
-    let _written_or_late: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH_TIMEOUT);
+    if let Some(scribe) = SCRIBE.get() {
+        let _dropped = scribe.try_send(Box::new(move || drop(written)));
+        let _written_or_late: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH_TIMEOUT);
+    }
 }
 
 /// For how long an ending process waits for its log.
@@ -89,22 +102,11 @@ pub(crate) fn line(level: &str, message: &str, fields: &[(&str, &str)]) -> Strin
     line
 }
 
-/// For how long, in milliseconds, a line may wait until somebody reads a pipe that is full.
-const PATIENCE: u8 = 100;
-
-/// One write a line, so that the lines of two generations that share a stderr do not mix. A stderr that is
-/// gone, or that nobody reads, must not stop the service, so a failure is dropped.
-///
-/// Not through std's stderr: whoever is stuck in a write to it holds its lock.
+/// One write a line, under std's lock, so that it mixes neither with the lines of another generation that has
+/// the same stderr nor with what the program prints. A stderr that is gone must not stop the service, so a
+/// failure is dropped.
 pub(crate) fn to_stderr(line: &str) {
-    static STUCK: AtomicBool = AtomicBool::new(false);
-    let stderr = io::stderr();
-    let patience = if STUCK.load(Relaxed) { PollTimeout::ZERO } else { PollTimeout::from(PATIENCE) };
-    let writable = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], patience);
-    STUCK.store(writable == Ok(0), Relaxed);
-    if writable != Ok(0) {
-        let _dropped = nix::unistd::write(stderr, format!("{line}\n").as_bytes());
-    }
+    let _dropped = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
@@ -113,21 +115,18 @@ mod tests {
 
     #[test]
     fn a_line_that_blocks_stops_nobody_and_the_next_ones_come_in_order() {
-        let decides = || {
-            hire_scribe().expect("a thread");
-            let (release, blocked) = channel::<()>();
-            let (write, read) = channel();
-            emit(move || blocked.recv().expect("released"));
-            for number in 0..3 {
-                let write = write.clone();
-                emit(move || write.send(number).expect("read"));
-            }
-            assert!(read.try_recv().is_err(), "the first line still blocks");
-            release.send(()).expect("blocked");
-            flush();
-            assert_eq!(read.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
-        };
-        thread::spawn(decides).join().expect("no panic");
+        hire_scribe().expect("a thread");
+        let (release, blocked) = channel::<()>();
+        let (write, read) = channel();
+        emit(move || blocked.recv().expect("released"));
+        for number in 0..3 {
+            let write = write.clone();
+            emit(move || write.send(number).expect("read"));
+        }
+        assert!(read.try_recv().is_err(), "the first line still blocks");
+        release.send(()).expect("blocked");
+        flush();
+        assert_eq!(read.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

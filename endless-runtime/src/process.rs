@@ -61,6 +61,8 @@ pub(crate) struct Process {
     commands: mpsc::UnboundedSender<Command>,
     /// The PID of a successor that is starting, or 0: it must not outlive a hammered predecessor.
     pub(crate) starting: AtomicI32,
+    /// Whether a successor has taken over: what only a stop removes is the successor's from then on.
+    pub(crate) succeeded: AtomicBool,
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -117,6 +119,7 @@ impl Process {
             generation: AtomicU64::new(0),
             commands,
             starting: AtomicI32::new(0),
+            succeeded: AtomicBool::new(false),
         });
         control::start(process, prepared, received)?;
         Ok(process)
@@ -147,6 +150,10 @@ impl Process {
 
     /// Removes what only a stop removes, whether everything was finished or the hammer fell.
     pub(crate) fn clean_up(&self) {
+        // A successor may be writing its own PID file just now, between our reading and our removing.
+        if self.succeeded.load(Relaxed) {
+            return;
+        }
         if let Some(path) = &self.config.pid_file {
             pid_file::remove(path);
         }

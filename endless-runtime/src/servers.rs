@@ -14,6 +14,7 @@ use crate::connection::{Connections, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
+use crate::log::event;
 
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
 const UNCLAIMED_GRACE: Duration = Duration::from_secs(5);
@@ -145,7 +146,7 @@ impl Servers {
             Some(bound) => bound,
             None => {
                 let candidates = listener::resolve(&entry.text).await.map_err(failed)?;
-                match self.claim_bound(&candidates).or(given) {
+                match self.claim_bound(&entry.text, &candidates).or(given) {
                     Some(bound) => bound,
                     None => listener::bind(&entry.text, &candidates, backlog)
                         .map_err(|error| self.explain(entry, error))?,
@@ -174,11 +175,12 @@ impl Servers {
         lock(&inheritance).claim_configured(&entry.requested, entry.occurrence)
     }
 
-    fn claim_bound(&self, candidates: &[SocketAddr]) -> Option<Bound> {
+    fn claim_bound(&self, text: &AddressText, candidates: &[SocketAddr]) -> Option<Bound> {
         let inheritance = self.inheritance.borrow().clone()?;
         let table = self.table();
-        lock(&inheritance)
-            .claim_bound(candidates, |note| table.entries.iter().any(|entry| entry.is_configured_as(note)))
+        lock(&inheritance).claim_bound(text, candidates, |note| {
+            table.entries.iter().any(|entry| entry.is_configured_as(note))
+        })
     }
 
     /// An address in use may be one that the predecessor has under another name, which cannot change
@@ -214,15 +216,21 @@ impl Servers {
     /// and every inherited listener claimed or given up. Returns which were claimed and what was given up.
     pub(crate) async fn ready(&self) -> (Vec<usize>, Vec<ListenerNote>) {
         let inheritance = self.arrived().await;
+        let mut said = false;
         loop {
             let changed = self.changed.notified();
             match self.readiness(&inheritance) {
                 Readiness::Ready => break,
                 Readiness::NotYet => changed.await,
-                Readiness::At(instant) => tokio::select! {
-                    () = changed => {}
-                    () = tokio::time::sleep_until(instant) => {}
-                },
+                Readiness::At(instant) => {
+                    if !std::mem::replace(&mut said, true) {
+                        say_what_is_waited_for(&lock(&inheritance));
+                    }
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep_until(instant) => {}
+                    }
+                }
             }
         }
         let inheritance = lock(&inheritance);
@@ -362,6 +370,17 @@ impl Entry {
         };
         Some(Heirloom { note, listener, entry: Arc::clone(self) })
     }
+}
+
+/// What keeps a process from being ready for seconds is said at once.
+fn say_what_is_waited_for(inheritance: &Inheritance) {
+    let unclaimed: Vec<&str> = inheritance.unclaimed().map(|note| note.local.as_str()).collect();
+    event!(
+        INFO,
+        "waiting before this process is ready",
+        at_most = format!("{UNCLAIMED_GRACE:?}"),
+        unclaimed = unclaimed.join(","),
+    );
 }
 
 /// Whether binding `text` needs the same port as a listener of the predecessor.

@@ -182,6 +182,7 @@ impl<S: HttpService, E: Into<BoxError>> IntoService<Fallible<E>> for Result<S, E
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is nothing that an imperative main returns",
     label = "without `listen`, main returns `()` or `Result<(), E>`",
+    note = "the error can be anything that becomes a `Box<dyn Error + Send + Sync>`: add `+ Send + Sync` to a boxed one",
     note = "to serve what main returns, say where: `#[endless::main(listen = \"127.0.0.1:4242\")]`"
 )]
 pub trait IntoOutcome<Kind> {

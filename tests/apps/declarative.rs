@@ -10,7 +10,18 @@ use hook_library as _;
 #[endless::main(listen = "127.0.0.1:0")]
 async fn main() -> Result<impl endless::HttpService, String> {
     routes::follow_plan()?;
+    build_as_planned().await;
     Ok(routes::failing_at_error(routes::routes()))
+}
+
+/// `build`: takes as long as that is the plan.
+async fn build_as_planned() {
+    if routes::plan() == "build" {
+        routes::say(format!("INFO app: building pid={}", std::process::id()));
+    }
+    while routes::plan() == "build" {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 #[endless::hook(pre = "SIGHUP", timeout = "2s")]

@@ -1,4 +1,5 @@
-//! The tests' program under plain `#[tokio::main]`, serving on every address of its command line, or as its plan says.
+//! The tests' program under plain `#[tokio::main]`, serving on every address of its command line, or as its
+//! plan says.
 
 mod routes;
 

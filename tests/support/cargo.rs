@@ -22,11 +22,12 @@ pub(crate) fn example(name: &str) -> PathBuf {
     example_with(name, &[], &[])
 }
 
-/// Builds a variant of the example: with these features, and with these variables in the environment of the compiler, which the
-/// program reads by `option_env!`.
+/// Builds a variant of the example: with these features, and with these variables in the environment of the
+/// compiler, which the program reads by `option_env!`.
 ///
-/// The path is that of a copy which no later build changes, named after its content: cargo gives all variants one and the same
-/// path. It is not to be changed by a test either; a test that replaces its program does so on a copy (`install`).
+/// The path is that of a copy which no later build changes, named after its content: cargo gives all variants
+/// one and the same path. It is not to be changed by a test either; a test that replaces its program does so
+/// on a copy (`install`).
 ///
 /// # Panics
 ///
@@ -44,10 +45,12 @@ pub(crate) fn example_with(name: &str, features: &[&str], env: &[(&str, &str)]) 
     path
 }
 
-/// Puts a copy of `program` at `path` in the one safe way: written under another name, then renamed over what is there.
+/// Puts a copy of `program` at `path` in the one safe way: written under another name, then renamed over what
+/// is there.
 ///
-/// `cp` does the copying, not this process: while a thread of ours held the new file open for writing, another thread could
-/// fork for a child of its own, and until that child's `execve` the kernel would refuse to run the program (ETXTBSY).
+/// `cp` does the copying, not this process: while a thread of ours held the new file open for writing,
+/// another thread could fork for a child of its own, and until that child's `execve` the kernel would refuse
+/// to run the program (ETXTBSY).
 ///
 /// # Panics
 ///
@@ -65,7 +68,8 @@ pub(crate) fn install(program: &Path, path: &Path) {
 fn build(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
     let directory = profile_directory().join("examples-for-tests");
     fs::create_dir_all(&directory).expect("the target directory can be written");
-    // Cargo's own lock ends with the build, and the next build, of another test process, may replace the file before it is copied.
+    // Cargo's own lock ends with the build, and the next build, of another test process, may replace the file
+    // before it is copied.
     let lock = File::create(directory.join("lock")).expect("the target directory can be written");
     let _lock = Flock::lock(lock, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
@@ -91,7 +95,8 @@ fn run_cargo(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
     }
-    // What cargo tells a test about its package would make build scripts that look at it run again, and back again later.
+    // What cargo tells a test about its package would make build scripts that look at it run again, and back
+    // again later.
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
         cargo.env_remove(name);
     }

@@ -1,4 +1,5 @@
-//! A client that asks one thing at a time and waits for it as long as all tests wait; what goes wrong ends the test.
+//! A client that asks one thing at a time and waits for it as long as all tests wait; what goes wrong ends
+//! the test.
 
 use std::net::SocketAddr;
 
@@ -37,6 +38,11 @@ impl Client {
 
     pub(crate) async fn answer(&mut self) -> Response {
         patiently(self.0.response()).await.unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// The client's own end.
+    pub(crate) fn local(&self) -> std::io::Result<SocketAddr> {
+        self.0.local()
     }
 
     /// Waits for an orderly end: no reset, and no byte that was not asked for.

@@ -1,5 +1,6 @@
-//! A load over HTTP/2 with prior knowledge. It retries what RFC 9113 says was not processed, streams above the last stream id of a
-//! GOAWAY (section 6.8) and refused ones (8.7), and counts everything else that fails as lost.
+//! A load over HTTP/2 with prior knowledge. It retries what RFC 9113 says was not processed, streams above
+//! the last stream id of a GOAWAY (section 6.8) and refused ones (8.7), and counts everything else that fails
+//! as lost.
 
 use std::io::{self, Cursor};
 use std::net::SocketAddr;
@@ -160,7 +161,8 @@ impl Worker {
         Ok(shared.insert(session).clone())
     }
 
-    /// The connection takes no more streams; those under way go on. True for the first of the fellows to say so.
+    /// The connection takes no more streams; those under way go on. True for the first of the fellows to say
+    /// so.
     async fn leave(&self, session: &Session) -> bool {
         let mut shared = self.session.lock().await;
         let is_first = shared.take_if(|current| Arc::ptr_eq(&current.told, &session.told)).is_some();
@@ -247,7 +249,8 @@ fn is_refused(error: &h2::Error) -> bool {
     error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
-/// The last stream id that the server named, 31 bits, or `NOT_TOLD`. The crate h2 knows it, but does not tell.
+/// The last stream id that the server named, 31 bits, or `NOT_TOLD`. The crate h2 knows it, but does not
+/// tell.
 #[derive(Debug)]
 struct GoAway(AtomicU64);
 
@@ -307,7 +310,8 @@ impl Sniffer {
 /// Cuts the incoming bytes into frames, of which it keeps the first bytes only.
 #[derive(Debug, Default)]
 struct Frames {
-    /// The frame's header (RFC 9113, section 4.1: 24 bits length, type, flags, stream) and, of a GOAWAY, its two numbers.
+    /// The frame's header (RFC 9113, section 4.1: 24 bits length, type, flags, stream) and, of a GOAWAY, its
+    /// two numbers.
     start: Vec<u8>,
     /// What is left of a payload that is not looked at.
     skip: usize,

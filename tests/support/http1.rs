@@ -1,5 +1,5 @@
-//! A strict reader of HTTP/1.1 responses (RFC 9112): what it does not expect it refuses. Own code, because a client library repairs,
-//! retries and ignores what the tests must see.
+//! A strict reader of HTTP/1.1 responses (RFC 9112): what it does not expect it refuses. Own code, because a
+//! client library repairs, retries and ignores what the tests must see.
 
 use std::fmt;
 use std::io;
@@ -90,12 +90,16 @@ impl Connection {
         self.stream.local_addr().map_or(0, |address| address.port())
     }
 
+    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
-    /// Looks at the connection now. It asks the kernel, not tokio, whose view of the socket is as old as its last poll: an end
-    /// that had arrived before a request is written must be seen before it is written.
+    /// Looks at the connection now. It asks the kernel, not tokio, whose view of the socket is as old as its
+    /// last poll: an end that had arrived before a request is written must be seen before it is written.
     pub(crate) fn idle(&self) -> Idle {
         if !self.buffer.is_empty() {
             return Idle::Broken(format!("{} surplus bytes after an answer", self.buffer.len()));
@@ -127,7 +131,8 @@ impl Connection {
         }
     }
 
-    /// Waits for the server's end of a connection whose last answer has come, and refuses anything but an orderly one.
+    /// Waits for the server's end of a connection whose last answer has come, and refuses anything but an
+    /// orderly one.
     pub(crate) async fn closed(&mut self) -> Result<(), Fault> {
         if self.buffer.is_empty() && self.fill().await? == 0 {
             return Ok(());

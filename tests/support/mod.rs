@@ -1,5 +1,5 @@
-//! What the integration tests share: clients that forgive nothing, a guard around a real server process, and ways to
-//! build the programs that it runs. Include it with `mod support;`.
+//! What the integration tests share: clients that forgive nothing, a guard around a real server process, and
+//! ways to build the programs that it runs. Include it with `mod support;`.
 
 // Each test binary compiles this tree for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
@@ -14,8 +14,11 @@ mod process;
 mod random;
 mod report;
 mod running;
+mod script;
 mod strict;
 mod tools;
+mod unix;
+mod wire;
 
 pub(crate) use cargo::{example, example_with, install};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
@@ -27,5 +30,8 @@ pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, des
 pub(crate) use random::Random;
 pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use running::Running;
+pub(crate) use script::Script;
 pub(crate) use strict::{Kind, Load, fnv1a, promise};
 pub(crate) use tools::tool;
+pub(crate) use unix::{UnixAnswer, unix_get, unix_load};
+pub(crate) use wire::{Wire, freeze, thaw};

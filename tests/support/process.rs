@@ -24,8 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often `/proc` is asked where the kernel sends no message.
 const POLL: Duration = Duration::from_millis(5);
 
-/// In the environment of the server and, because a successor gets its environment as at start, of each generation: it finds
-/// those that have not logged anything yet.
+/// In the environment of the server and, because a successor gets its environment as at start, of each
+/// generation: it finds those that have not logged anything yet.
 const MARK: &str = "TEST_APP_MARK";
 
 /// A server under test. Dropping it kills what is left of it, and shows its lines if the test panics.
@@ -34,7 +34,8 @@ pub(crate) struct App {
     first: u32,
     mark: String,
     output: Arc<Output>,
-    /// What has been reaped here: a generation whose predecessor is gone is a child of this process, the subreaper.
+    /// What has been reaped here: a generation whose predecessor is gone is a child of this process, the
+    /// subreaper.
     exits: Mutex<BTreeMap<u32, ExitStatus>>,
     /// Reaped through `waitpid`, like all generations; kept because its handle must not be lost.
     _child: Child,
@@ -83,8 +84,8 @@ impl App {
     ///
     /// # Panics
     ///
-    /// If it does not come in time, or cannot come any more as every process of the server has closed its output. The guard
-    /// then shows all lines.
+    /// If it does not come in time, or cannot come any more as every process of the server has closed its
+    /// output. The guard then shows all lines.
     pub(crate) async fn wait_for(
         &self,
         mark: Mark,
@@ -121,7 +122,8 @@ impl App {
         addresses[0].parse().unwrap_or_else(|_| panic!("{} is no socket address", addresses[0]))
     }
 
-    /// Where the servers of the first generation listen, in the order of their lines; waits for `count` of them.
+    /// Where the servers of the first generation listen, in the order of their lines; waits for `count` of
+    /// them.
     pub(crate) async fn addresses(&self, count: usize) -> Vec<String> {
         let mut addresses = Vec::new();
         let mut mark = Mark::START;
@@ -200,7 +202,8 @@ impl App {
     ///
     /// # Panics
     ///
-    /// If it does not end within 60 s, or its predecessor, which still drains, reaped it and does not say how it ended.
+    /// If it does not end within 60 s, or its predecessor, which still drains, reaped it and does not say how
+    /// it ended.
     pub(crate) async fn exit(&self, pid: u32) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -261,7 +264,8 @@ impl App {
                 exits.insert(pid, status);
                 Exit::Ended(status)
             }
-            // Still a child of its predecessor, which has not reaped it; the status stands in /proc until it does.
+            // Still a child of its predecessor, which has not reaped it; the status stands in /proc until it
+            // does.
             Err(Errno::ECHILD) => match stat {
                 Some(Stat { state: 'Z', exit_code, .. }) => {
                     exits.insert(pid, ExitStatus::from_raw(exit_code));
@@ -274,13 +278,14 @@ impl App {
         }
     }
 
-    /// The living processes of this server, zombies left out: what carries its mark, or is named by its lines and descends
-    /// from this process.
+    /// The living processes of this server, zombies left out: what carries its mark, or is named by its lines
+    /// and descends from this process.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let all = Stat::all();
         let named = self.generations();
         let descends = |pid: u32| {
-            // PIDs may be reused while we look, so a circle is possible; no real line of descent is that long.
+            // PIDs may be reused while we look, so a circle is possible; no real line of descent is that
+            // long.
             let line = std::iter::successors(Some(pid), |pid| all.get(pid).map(|stat| stat.parent)).take(64);
             line.skip(1).any(|ancestor| ancestor == std::process::id())
         };
@@ -300,8 +305,8 @@ impl App {
         self.processes().into_iter().filter(|pid| !named.contains(pid)).collect()
     }
 
-    /// Dead processes that a living process of this server has failed to reap. (The dead that are left to this process, the
-    /// subreaper, are not its fault.)
+    /// Dead processes that a living process of this server has failed to reap. (The dead that are left to
+    /// this process, the subreaper, are not its fault.)
     pub(crate) fn zombies(&self) -> Vec<u32> {
         let living = self.processes();
         let zombies =
@@ -372,7 +377,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The words of an event of endless, without level and fields: `handed over` of `INFO endless: handed over pid=1 successor=2`.
+    /// The words of an event of endless, without level and fields: `handed over` of `INFO endless: handed
+    /// over pid=1 successor=2`.
     pub(crate) fn message(&self) -> Option<&str> {
         let event = self.event()?;
         let fields = event.split(' ').take_while(|word| !word.contains('='));
@@ -380,7 +386,8 @@ impl Line {
         Some(event[..length.saturating_sub(1)].trim())
     }
 
-    /// The value of a field `name=value` or `name="value with spaces"` of an event of endless, without the quotes.
+    /// The value of a field `name=value` or `name="value with spaces"` of an event of endless, without the
+    /// quotes.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut rest = self.event()?;
         while let Some((before, after)) = rest.split_once('=') {
@@ -420,7 +427,8 @@ impl std::fmt::Display for Line {
     }
 }
 
-/// The value before the next field, and what follows it. A quote within a quoted value is escaped by a backslash, as `Debug` does.
+/// The value before the next field, and what follows it. A quote within a quoted value is escaped by a
+/// backslash, as `Debug` does.
 fn split_value(text: &str) -> (&str, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         return text.split_once(' ').unwrap_or((text, ""));
@@ -457,7 +465,8 @@ impl Default for Collected {
 }
 
 impl Output {
-    /// On a plain thread: it reads on while a test blocks the runtime, and ends when the last process closes the pipe.
+    /// On a plain thread: it reads on while a test blocks the runtime, and ends when the last process closes
+    /// the pipe.
     fn collect(self: &Arc<Self>, source: Source, pipe: impl Read + Send + 'static) {
         self.lock().open += 1;
         let output = Arc::clone(self);
@@ -552,8 +561,8 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     listing.unwrap_or_else(|error| panic!("cannot list the descriptors of {pid}: {error}")).count()
 }
 
-/// Makes this process the parent of each successor whose predecessor has ended, so that it can wait for it. It holds for the
-/// whole test process and may be said again.
+/// Makes this process the parent of each successor whose predecessor has ended, so that it can wait for it.
+/// It holds for the whole test process and may be said again.
 fn become_subreaper() {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(true).expect("any process may become a subreaper");

@@ -15,7 +15,8 @@ pub(crate) struct Failure {
     pub(crate) what: String,
 }
 
-/// Each request ends as answered, failed or retried; a connection that was treated badly between its requests is a failure too.
+/// Each request ends as answered, failed or retried; a connection that was treated badly between its requests
+/// is a failure too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
     /// Requests begun (for `Kind::Bare`: connects begun).
@@ -26,9 +27,11 @@ pub(crate) struct Report {
     pub(crate) failed: u64,
     /// The first failures.
     pub(crate) failures: Vec<Failure>,
-    /// Connections that the server closed between requests, seen before the next request's first byte was sent.
+    /// Connections that the server closed between requests, seen before the next request's first byte was
+    /// sent.
     pub(crate) closed_idle: u64,
-    /// Answers with `Connection: close` to a request that did not ask for it; for HTTP/2, connections that got a GOAWAY.
+    /// Answers with `Connection: close` to a request that did not ask for it; for HTTP/2, connections that
+    /// got a GOAWAY.
     pub(crate) told_to_close: u64,
     /// Connections opened in the place of one that had been used and was closed by the server.
     pub(crate) reconnects: u64,
@@ -40,7 +43,8 @@ pub(crate) struct Report {
     pub(crate) pids: BTreeMap<u32, u64>,
     /// Answers by the version of the program that gave them (`x-version`).
     pub(crate) versions: BTreeMap<String, u64>,
-    /// From before the connect, or before the request's first byte on a connection in use, to the answer's last byte.
+    /// From before the connect, or before the request's first byte on a connection in use, to the answer's
+    /// last byte.
     pub(crate) latencies: Latencies,
 }
 
@@ -111,7 +115,8 @@ impl Latencies {
         self.max = self.max.max(latency);
     }
 
-    /// The latency that `percent` of the requests did not exceed, rounded up by 3% at most; zero if there was none.
+    /// The latency that `percent` of the requests did not exceed, rounded up by 3% at most; zero if there was
+    /// none.
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
         let rank = (self.count as f64 * percent / 100.0).ceil() as u64;
         let mut seen = 0;

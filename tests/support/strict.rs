@@ -1,5 +1,5 @@
-//! The strict client: it sends what it was told to, compares what comes back, and retries nothing, ever. What a user would notice of
-//! a restart is a failure here, the keep-alive race included.
+//! The strict client: it sends what it was told to, compares what comes back, and retries nothing, ever. What
+//! a user would notice of a restart is a failure here, the keep-alive race included.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -154,8 +154,9 @@ impl Client {
         }
     }
 
-    /// The kept connection, if the server has not closed it meanwhile. Nothing comes between this look and the request's first byte
-    /// but this client's own code: a server that closes in between loses the request.
+    /// The kept connection, if the server has not closed it meanwhile. Nothing comes between this look and
+    /// the request's first byte but this client's own code: a server that closes in between loses the
+    /// request.
     fn usable(&mut self) -> Option<Kept> {
         let kept = self.kept.take()?;
         match kept.connection.idle() {

@@ -3,7 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The tool's path, looked for in `PATH` and in `/usr/sbin`. If it is missing, says which package has it, and the test should return.
+/// The tool's path, looked for in `PATH` and in `/usr/sbin`. If it is missing, says which package has it, and
+/// the test should return.
 ///
 /// # Panics
 ///

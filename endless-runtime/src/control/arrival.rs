@@ -79,7 +79,7 @@ async fn take_over(
                     event!(
                         WARN, "inherited listener not claimed: it counts as removed",
                         address = note.local, requested = note.requested,
-                        hint = "call endless::hold_ready() to register servers later"
+                        hint = "if it is to be served, and only later, call endless::hold_ready() first"
                     );
                 }
                 break claimed;

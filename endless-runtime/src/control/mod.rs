@@ -47,13 +47,12 @@ pub(crate) fn start(
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> Result<()> {
     let cannot = |error| Error::configuration(format!("cannot start a thread: {}", describe(&error)));
+    log::hire_scribe().map_err(cannot)?;
     // Now, as there may be no thread to be had when it is needed.
     let hammer = Hammer::forge(process).map_err(cannot)?;
     let run = move || {
         let _guard = EndOnPanic;
-        if let Err(error) = log::hire_scribe() {
-            event!(WARN, "cannot start a thread for the log", error = describe(&error));
-        }
+        log::never_block_here();
         let Prepared { runtime, signals, predecessor, launch } = prepared;
         let control = Control::new(process, signals, commands, launch, predecessor, hammer);
         runtime.block_on(control.live());

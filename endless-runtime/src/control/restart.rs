@@ -70,6 +70,7 @@ impl Control {
         let Restart { mut wanted, .. } = self.restart.take().expect("it has just ended");
         match result {
             Ok(successor) => {
+                self.process.succeeded.store(true, Relaxed);
                 let pid = successor.pid();
                 let generation = self.process.generation() + 1;
                 event!(INFO, "handed over", pid = getpid(), successor = pid, generation = generation);

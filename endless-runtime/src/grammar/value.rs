@@ -152,13 +152,12 @@ fn file_path(text: &str) -> Option<PathBuf> {
 
 /// A path as it stands in a request line, without a query; one that only lacks its slash is shown it.
 fn url_path(text: &str) -> Result<String, Refusal> {
+    if is_url_path(text) {
+        return Ok(text.to_owned());
+    }
     let rooted = format!("/{text}");
-    let is_url = text.contains(':');
-    let expected = match () {
-        () if is_url_path(text) => return Ok(text.to_owned()),
-        () if is_url_path(&rooted) && !text.is_empty() && !is_url => &format!("{rooted:?}"),
-        () => Form::UrlPath.accepted(),
-    };
+    let lacks_slash = is_url_path(&rooted) && !text.is_empty() && !text.contains(':');
+    let expected = if lacks_slash { &format!("{rooted:?}") } else { Form::UrlPath.accepted() };
     Err(Refusal::expected(text, Form::UrlPath.noun(), expected))
 }
 

@@ -47,7 +47,8 @@ impl Predecessor {
         self.pid
     }
 
-    /// Receives what is handed over. Of one that dies meanwhile, what has come.
+    /// Receives what is handed over. Of one that dies meanwhile, what has come. One that lives is told what
+    /// was wrong.
     ///
     /// # Errors
     ///
@@ -61,7 +62,13 @@ impl Predecessor {
                 Ok(Some(Message::CallOff(Reason { reason }))) => return Err(reason),
                 Ok(Some(Message::Complete) | None) => return Ok(estate),
                 Ok(Some(_)) => {}
-                Err(error) => return is_gone(&error).map(|()| estate),
+                Err(error) => match is_gone(&error) {
+                    Ok(()) => return Ok(estate),
+                    Err(reason) => {
+                        self.report_failure(reason.clone()).await;
+                        return Err(reason);
+                    }
+                },
             }
         }
     }

@@ -101,11 +101,15 @@ impl Successor {
     /// Gives a failure the reason that the successor may have left in the channel, and the status with
     /// which it may be ending.
     async fn explain(&mut self, failure: String) -> String {
-        let Self { process, channel, last_words } = self;
-        let failure = match timeout(END_TIMEOUT, process.ended()).await {
+        let failure = match timeout(END_TIMEOUT, self.process.ended()).await {
             Ok(ended) => format!("the successor {ended} before it was ready"),
             Err(_lives) => failure,
         };
+        self.with_last_words(failure).await
+    }
+
+    async fn with_last_words(&mut self, failure: String) -> String {
+        let Self { channel, last_words, .. } = self;
         while let Ok(Ok(Some(message))) = timeout(Duration::ZERO, channel.receive()).await {
             if let Message::Failed(Reason { reason }) = message {
                 *last_words = Some(reason);
@@ -125,7 +129,7 @@ impl Successor {
             self.process.kill();
             self.process.ended().await;
             servers.open();
-            return Err(reason);
+            return Err(self.with_last_words(reason).await);
         }
         let numbered = heirlooms.into_iter().enumerate();
         let claimed: Vec<Heirloom> = numbered
@@ -137,12 +141,14 @@ impl Successor {
     }
 
     async fn confirm(&mut self) -> Result<(), String> {
-        let Self { process, channel, .. } = self;
+        let Self { process, channel, last_words } = self;
+        let failed = |error| format!("the successor cannot be told to go: {}", describe(&error));
         let confirmed = async {
-            channel.send(Message::Go).await.map_err(|error| describe(&error))?;
+            channel.send(Message::Go).await.map_err(failed)?;
             loop {
                 match channel.receive().await {
                     Ok(Some(Message::Confirmed)) => return Ok(()),
+                    Ok(Some(Message::Failed(Reason { reason }))) => *last_words = Some(reason),
                     Ok(Some(_)) => {}
                     Ok(None) => return Err("the successor closed the channel at the last moment".to_owned()),
                     Err(error) => return Err(error.to_string()),

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::absolute;
 
 use serde::{Deserialize, Serialize};
 
 use super::Bound;
 use super::unix::SocketFile;
+use crate::grammar::AddressText;
 
 /// What is said of a listener when it is handed over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -20,6 +22,16 @@ pub(crate) struct ListenerNote {
     /// For a unix socket, which file is its own.
     #[serde(default)]
     pub(crate) file: Option<SocketFile>,
+}
+
+impl ListenerNote {
+    /// Whether `text`, which may mean any of `candidates`, leads to it.
+    fn is_bound_to(&self, text: &AddressText, candidates: &[SocketAddr]) -> bool {
+        match (text, &self.file) {
+            (AddressText::Unix(path), Some(file)) => absolute(path).is_ok_and(|path| path == file.path),
+            _ => self.local.parse().is_ok_and(|bound: SocketAddr| candidates.contains(&bound)),
+        }
+    }
 }
 
 /// The listeners of the predecessor, in the order in which they came.
@@ -53,13 +65,11 @@ impl Inheritance {
     /// `is_spoken_for` by its configured address is left for that server.
     pub(crate) fn claim_bound(
         &mut self,
+        text: &AddressText,
         candidates: &[SocketAddr],
         is_spoken_for: impl Fn(&ListenerNote) -> bool,
     ) -> Option<Bound> {
-        self.take(|note| {
-            let bound = note.local.parse().ok();
-            bound.is_some_and(|bound: SocketAddr| candidates.contains(&bound)) && !is_spoken_for(note)
-        })
+        self.take(|note| note.is_bound_to(text, candidates) && !is_spoken_for(note))
     }
 
     /// A unix socket whose file is gone cannot be reached by anybody any more: it counts as removed, and
@@ -121,7 +131,8 @@ mod tests {
     fn another_text_claims_what_is_bound_to_the_same_address() {
         let mut inheritance = inheritance(&[("localhost:80", 0, "127.0.0.1:80")]);
         let candidates = ["[::1]:80".parse().expect("v6"), "127.0.0.1:80".parse().expect("v4")];
-        assert!(inheritance.claim_bound(&candidates, |_| true).is_none(), "spoken for");
-        assert!(inheritance.claim_bound(&candidates, |_| false).is_some());
+        let text = "127.0.0.1:80".parse().expect("an address");
+        assert!(inheritance.claim_bound(&text, &candidates, |_| true).is_none(), "spoken for");
+        assert!(inheritance.claim_bound(&text, &candidates, |_| false).is_some());
     }
 }

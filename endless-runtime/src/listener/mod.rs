@@ -8,7 +8,7 @@ mod unix;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -102,11 +102,11 @@ impl Listener {
         Poll::Ready(Ok(match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, remote) = ready!(socket.poll_accept(cx))?;
-                Stream { socket: Either::Left(stream), remote: Endpoint::Tcp(remote) }
+                self.stream(Either::Left(stream), Endpoint::Tcp(remote))
             }
             Socket::Unix(socket, _) => {
                 let (stream, remote) = ready!(socket.poll_accept(cx))?;
-                Stream { socket: Either::Right(stream), remote: unix_endpoint(remote.as_pathname()) }
+                self.stream(Either::Right(stream), unix_endpoint(remote.as_pathname()))
             }
         }))
     }
@@ -120,7 +120,11 @@ impl Listener {
             Socket::Tcp(_) => Either::Left(TcpStream::from_std(socket.into())?),
             Socket::Unix(..) => Either::Right(UnixStream::from_std(socket.into())?),
         };
-        Ok(Stream { socket, remote })
+        Ok(self.stream(socket, remote))
+    }
+
+    fn stream(&self, socket: Either<TcpStream, UnixStream>, remote: Endpoint) -> Stream {
+        Stream { socket, remote, path: self.file().map(|file| file.path.clone()) }
     }
 }
 
@@ -154,6 +158,8 @@ fn unix_endpoint(path: Option<&Path>) -> Endpoint {
 pub(crate) struct Stream {
     socket: Either<TcpStream, UnixStream>,
     remote: Endpoint,
+    /// Of a unix socket's listener, which the kernel knows by its temporary name.
+    path: Option<PathBuf>,
 }
 
 impl Stream {
@@ -165,7 +171,7 @@ impl Stream {
     pub(crate) fn local(&self) -> Endpoint {
         let address = match &self.socket {
             Either::Left(tcp) => SockRef::from(tcp).local_addr(),
-            Either::Right(unix) => SockRef::from(unix).local_addr(),
+            Either::Right(_) => return unix_endpoint(self.path.as_deref()),
         };
         address.map_or_else(|_| unix_endpoint(None), |address| endpoint(&address))
     }

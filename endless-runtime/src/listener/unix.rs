@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf, absolute};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -69,7 +70,7 @@ fn refuse_if_taken(path: &Path) -> io::Result<()> {
         Ok(file) if file.file_type().is_socket() => match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+            Ok(_) => Err(Errno::EADDRINUSE.into()),
             Err(error) => Err(error),
         },
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "the path is not a socket's")),

@@ -5,12 +5,12 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::middleware::map_response;
 use axum::routing::{any, get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -34,6 +34,7 @@ pub(crate) fn follow_plan() -> Result<(), String> {
         },
         "abort" => std::process::abort(),
         "wait" => {
+            say(format!("INFO app: waiting pid={}", std::process::id()));
             while plan() == "wait" {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -41,6 +42,11 @@ pub(crate) fn follow_plan() -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// In one write, so that what endless writes meanwhile does not come between its words.
+pub(crate) fn say(line: String) {
+    eprint!("{}", line + "\n");
 }
 
 /// The plan's text; empty without one.
@@ -54,12 +60,15 @@ pub(crate) fn routes() -> Router {
         .route("/hello", get(|| async { "WORLD!" }))
         .route("/sleep", get(sleep))
         .route("/upload", post(upload))
+        .route("/early", post(early))
         .route("/stream", get(stream))
         .route("/status", get(|| async { axum::Json(endless::status()) }))
+        .route("/ends", get(ends))
         .route("/restart", get(restart))
         .route("/shutdown", get(|| async { endless::shutdown() }))
         .route("/until_draining", get(until_draining))
         .route("/echo", any(echo))
+        .route("/block_the_log", get(|| async { block_the_log() }))
         .route("/hang", get(hang))
         .route("/spin", get(|| async { spin("/spin") }))
         .route("/block", get(block))
@@ -94,6 +103,22 @@ async fn upload(body: Bytes) -> String {
     format!("received {} {checksum:016x}", body.len())
 }
 
+/// Answers, while a task of its own reads on and says how that ended; with `?draining`, when the drain has
+/// begun.
+async fn early(request: Request) -> &'static str {
+    let awaits_drain = request.uri().query() == Some("draining");
+    tokio::spawn(async move {
+        match axum::body::to_bytes(request.into_body(), usize::MAX).await {
+            Ok(body) => say(format!("INFO app: upload finished bytes={}", body.len())),
+            Err(error) => say(format!("INFO app: upload failed: {error}")),
+        }
+    });
+    if awaits_drain {
+        endless::draining().await;
+    }
+    "early"
+}
+
 /// Ten pieces, one every `ms` milliseconds.
 async fn stream(Query(Milliseconds { ms }): Query<Milliseconds>) -> Body {
     let pieces = futures_util::stream::unfold(0, move |piece| async move {
@@ -101,6 +126,20 @@ async fn stream(Query(Milliseconds { ms }): Query<Milliseconds>) -> Body {
         (piece < 10).then(|| (Ok::<_, Infallible>(format!("piece {piece}\n")), piece + 1))
     });
     Body::from_stream(pieces)
+}
+
+type AxumInfo = axum::extract::ConnectInfo<std::net::SocketAddr>;
+
+/// Both ends of the connection, as far as the server tells: endless's `ConnectInfo`, and axum's.
+async fn ends(
+    info: Option<Extension<endless::ConnectInfo>>,
+    axums: Option<Extension<AxumInfo>>,
+) -> axum::Json<serde_json::Value> {
+    axum::Json(serde_json::json!({
+        "remote": info.as_ref().map(|info| info.remote().to_string()),
+        "local": info.as_ref().map(|info| info.local().to_string()),
+        "axum": axums.map(|info| info.0.0.to_string()),
+    }))
 }
 
 async fn restart() -> String {
@@ -171,6 +210,34 @@ async fn hang() {
 
 async fn block() {
     tokio::task::spawn_blocking(|| spin("/block")).await.expect("no panic");
+}
+
+/// From now on, whoever logs through `tracing` is stuck.
+fn block_the_log() {
+    tracing::subscriber::set_global_default(Stuck).expect("there is no subscriber yet");
+}
+
+struct Stuck;
+
+impl tracing::Subscriber for Stuck {
+    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+    fn enter(&self, _span: &tracing::span::Id) {}
+    fn exit(&self, _span: &tracing::span::Id) {}
 }
 
 fn spin(path: &str) {

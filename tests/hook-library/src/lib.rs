@@ -1,5 +1,5 @@
-//! A crate with hooks, which run in every program that links it: the first, one in the middle, and the last of
-//! those that the tests' program has for `SIGUSR1`.
+//! A crate with hooks, which run in every program that links it: the first, one in the middle, and the last
+//! of those that the tests' program has for `SIGUSR1`.
 
 #[endless::hook(pre = "SIGUSR1", order = 10)]
 fn library_last() {

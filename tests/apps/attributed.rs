@@ -1,0 +1,95 @@
+//! The tests' program under the attribute, serving by itself on every address of its command line, or as its
+//! plan says, with hooks that say that they ran.
+
+mod routes;
+
+use std::time::Duration;
+
+use endless::Event;
+use tokio::task::JoinSet;
+
+#[endless::main]
+async fn main() -> Result<(), String> {
+    routes::follow_plan()?;
+    tokio::select! {
+        served = serve_as_planned(std::env::args().skip(1).collect()) => served.map_err(|error| error.to_string())?,
+        () = until_planned("fail") => return Err("as planned, late".to_owned()),
+    }
+    routes::say(format!("INFO app: returned pid={}", std::process::id()));
+    Ok(())
+}
+
+/// `also ADDRESS`: one more; `late`: the last one when the plan has changed.
+async fn serve_as_planned(mut addresses: Vec<String>) -> endless::Result<()> {
+    let mut servings = JoinSet::new();
+    let plan = routes::plan();
+    match plan.split_once(' ').unwrap_or((&plan, "")) {
+        ("also", address) => addresses.push(address.to_owned()),
+        ("late", _) => {
+            let late = addresses.split_off(addresses.len() - 1);
+            endless::hold_ready();
+            serve(&mut servings, addresses);
+            while routes::plan() == "late" {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            addresses = late;
+        }
+        _ => {}
+    }
+    serve(&mut servings, addresses);
+    endless::ready();
+    while let Some(ended) = servings.join_next().await {
+        ended.expect("serving does not panic")?;
+    }
+    Ok(())
+}
+
+/// All are registered before the first is bound.
+fn serve(servings: &mut JoinSet<endless::Result<()>>, addresses: Vec<String>) {
+    let service = || routes::failing_at_error(routes::routes());
+    let registered: Vec<_> =
+        addresses.into_iter().map(|address| endless::serve(address, service())).collect();
+    for serving in registered {
+        servings.spawn(serving);
+    }
+}
+
+async fn until_planned(plan: &str) {
+    while routes::plan() != plan {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[endless::hook(pre = ["SIGTERM", "SIGINT"])]
+fn before(event: &Event) {
+    note("pre", event);
+}
+
+#[endless::hook(post = ["SIGTERM", "SIGINT", "SIGUSR2"])]
+fn after(event: &Event) {
+    note("post", event);
+}
+
+/// Slow, so that it would come too late if main did not wait for it.
+#[endless::hook(post = "SIGHUP")]
+async fn after_restart(event: &Event) {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    note("post", event);
+}
+
+#[endless::hook(ready)]
+fn ready(event: &Event) {
+    note("ready", event);
+}
+
+#[endless::hook(drained)]
+fn drained(event: &Event) {
+    note("drained", event);
+}
+
+fn note(phase: &str, event: &Event) {
+    let signal = event.signal().map(|signal| signal.to_string()).unwrap_or_default();
+    let outcome = event.outcome().map(|outcome| format!("{outcome:?}")).unwrap_or_default();
+    let pid = std::process::id();
+    routes::say(format!("INFO app: hook phase={phase} signal={signal} pid={pid} outcome={outcome:?}"));
+}

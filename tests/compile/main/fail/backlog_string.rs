@@ -1,0 +1,2 @@
+#[endless::main(backlog = "4096")]
+async fn main() {}

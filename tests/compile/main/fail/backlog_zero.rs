@@ -1,0 +1,2 @@
+#[endless::main(backlog = 0)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(connect_info = "false")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(connect_info = yes)]
+async fn main() {}

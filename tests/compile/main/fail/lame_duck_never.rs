@@ -1,0 +1,2 @@
+#[endless::main(lame_duck = "never")]
+async fn main() {}

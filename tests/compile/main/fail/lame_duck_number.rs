@@ -1,0 +1,2 @@
+#[endless::main(lame_duck = 5)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(max_connections = "100")]
+async fn main() {}

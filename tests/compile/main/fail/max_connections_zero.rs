@@ -1,0 +1,2 @@
+#[endless::main(max_connections = 0)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(pid_file = "")]
+async fn main() {}

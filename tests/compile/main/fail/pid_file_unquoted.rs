@@ -1,0 +1,2 @@
+#[endless::main(pid_file = /run/app.pid)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(program = "")]
+async fn main() {}

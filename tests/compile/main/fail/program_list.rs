@@ -1,0 +1,2 @@
+#[endless::main(program = ["/srv/current/app", "--quiet"])]
+async fn main() {}

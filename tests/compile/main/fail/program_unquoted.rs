@@ -1,0 +1,2 @@
+#[endless::main(program = /srv/current/app)]
+async fn main() {}

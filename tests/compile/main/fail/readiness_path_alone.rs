@@ -1,0 +1,2 @@
+#[endless::main(readiness_path)]
+async fn main() {}

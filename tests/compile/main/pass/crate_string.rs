@@ -1,2 +1,0 @@
-#[endless::main(crate = "::endless")]
-async fn main() {}

@@ -1,2 +1,0 @@
-#[endless::main(flavor = "current_thread")]
-async fn main() {}

@@ -1,2 +1,0 @@
-#[endless::main(hammer_time = "500ms")]
-async fn main() {}

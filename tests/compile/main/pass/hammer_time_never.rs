@@ -1,2 +1,0 @@
-#[endless::main(hammer_time = "never")]
-async fn main() {}

@@ -1,2 +1,0 @@
-#[endless::main(idle_grace = "0s")]
-async fn main() {}

@@ -1,4 +1,0 @@
-#[endless::main(listen = "127.0.0.1:4242")]
-async fn main() -> axum::Router {
-    std::process::exit(0)
-}

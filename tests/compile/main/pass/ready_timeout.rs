@@ -1,2 +1,0 @@
-#[endless::main(ready_timeout = "1m")]
-async fn main() {}

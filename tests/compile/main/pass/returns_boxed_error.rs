@@ -1,4 +1,0 @@
-#[endless::main]
-async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    Ok(())
-}

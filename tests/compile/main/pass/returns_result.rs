@@ -1,4 +1,0 @@
-#[endless::main]
-async fn main() -> endless::Result<()> {
-    Ok(())
-}

@@ -1,2 +1,0 @@
-#[endless::main(worker_threads = 2)]
-async fn main() {}
