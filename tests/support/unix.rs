@@ -1,6 +1,7 @@
 //! A client of servers on unix sockets, as strict as the others: one request, one connection, no retry.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -59,22 +60,30 @@ async fn ask(socket: &Path, path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// How long a client waits after a failure: a server that is gone refuses faster than anybody could count.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Clients that each ask for `/hello` on one fresh connection after the other.
 pub(crate) fn unix_load(socket: &Path, clients: usize) -> Running {
     Running::start(|tasks, tally, stop| {
         for _ in 0..clients {
-            let (socket, tally, stop) = (PathBuf::from(socket), tally.clone(), stop.clone());
+            let (socket, tally, mut stop) = (PathBuf::from(socket), tally.clone(), stop.clone());
             tasks.spawn(async move {
                 while !stop.is_set() {
                     tally.update(|report| report.requests += 1);
-                    match unix_get(&socket, "/hello").await {
-                        Ok(answer) if answer.body == "WORLD!" => tally.update(|report| {
-                            report.answered += 1;
-                            *report.pids.entry(answer.pid().unwrap_or(0)).or_default() += 1;
-                        }),
-                        Ok(answer) => tally.fail(format!("{answer:?}")),
-                        Err(what) => tally.fail(what),
-                    }
+                    let what = match unix_get(&socket, "/hello").await {
+                        Ok(answer) if answer.body == "WORLD!" => {
+                            tally.update(|report| {
+                                report.answered += 1;
+                                *report.pids.entry(answer.pid().unwrap_or(0)).or_default() += 1;
+                            });
+                            continue;
+                        }
+                        Ok(answer) => format!("{answer:?}"),
+                        Err(what) => what,
+                    };
+                    tally.fail(what);
+                    stop.sleep(PAUSE).await;
                 }
             });
         }
