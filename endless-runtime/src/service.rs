@@ -39,6 +39,8 @@ pub trait HttpService: sealed::Sealed + Clone + Send + 'static {
     fn call(&mut self, request: Request<Body>) -> Self::Future;
 }
 
+// Whoever returns something else is told of this trait, not of every `tower::Service` there is.
+#[diagnostic::do_not_recommend]
 impl<S, B> HttpService for S
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
@@ -65,6 +67,7 @@ mod sealed {
     use super::*;
 
     pub trait Sealed {}
+    #[diagnostic::do_not_recommend]
     impl<S, B> Sealed for S where S: Service<Request<Body>, Response = Response<B>> {}
 }
 
