@@ -82,6 +82,19 @@ pub(crate) fn flush() {
     }
 }
 
+/// Resolves when the lines so far are written, or a little later if the log is stuck: what the user's hooks
+/// print then stands where it belongs.
+pub(crate) async fn caught_up() {
+    let (written, wait) = tokio::sync::oneshot::channel::<()>();
+    if let Some(scribe) = SCRIBE.get() {
+        let _dropped = scribe.try_send(Box::new(move || drop(written)));
+        let _written_or_late = tokio::time::timeout(CATCH_UP_TIMEOUT, wait).await;
+    }
+}
+
+/// For how long a hook waits for the log.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// For how long an ending process waits for its log.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 

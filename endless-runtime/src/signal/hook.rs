@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{Event, Signal};
 use crate::address::Address;
-use crate::log::event;
+use crate::log::{self, event};
 
 /// For how long a hook may run if it does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -232,6 +232,7 @@ impl Hooks {
 
     async fn call(&self, hook: &'static Registration, moment: Moment, occasion: Occasion) -> HookResult {
         let _turn = self.turn.lock().await;
+        log::caught_up().await;
         let runtime = lock(&self.runtime).clone();
         let runtime = runtime.ok_or("no runtime serves yet")?;
         let timeout = hook.timeout.unwrap_or(DEFAULT_TIMEOUT);
