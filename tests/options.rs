@@ -596,11 +596,11 @@ async fn a_bad_value_ends_the_start_and_names_its_variable_and_what_is_accepted(
     for (name, value, expected) in [
         ("HAMMER_TIME", "soon", r#""60s", "500ms" or "never""#),
         ("LAME_DUCK", "never", r#""60s" or "500ms""#),
-        ("READINESS_PATH", "ready", r#"a path such as "/ready""#),
+        ("READINESS_PATH", "ready", r#""/ready""#),
         ("MAX_CONNECTIONS", "0", "a whole number from 1 up"),
         ("BACKLOG", "many", "a whole number from 1 up"),
         ("CONNECT_INFO", "yes", "true or false"),
-        ("PID_FILE", "", r#""/run/app.pid""#),
+        ("PID_FILE", "", r#""/path/to/file""#),
         ("PROGRAM", "", ""),
         ("LISTEN", "localhost", ""),
     ] {

@@ -7,6 +7,7 @@
 mod routes;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
@@ -34,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while let Some(ended) = servings.join_next().await {
         ended??;
     }
-    eprintln!("INFO app: returned pid={}", std::process::id());
+    say(&format!("returned pid={}", std::process::id()));
     Ok(())
 }
 
@@ -72,7 +73,7 @@ async fn configure() -> String {
 async fn serve_too_late() -> endless::Result<()> {
     endless::draining().await;
     let ended = endless::serve("127.0.0.1:0", Router::new()).await;
-    eprintln!("INFO app: late server ended ok={}", ended.is_ok());
+    say(&format!("late server ended ok={}", ended.is_ok()));
     ended
 }
 
@@ -103,7 +104,7 @@ impl Words {
 
     fn apply_to<S: HttpService>(&self, server: Server<S>) -> Server<S> {
         let mut server = server.before_begin(|address| {
-            eprintln!("INFO app: before begin address={address} requested={}", address.requested());
+            say(&format!("before begin address={address} requested={}", address.requested()));
         });
         if let Some(most) = self.number("max_connections") {
             server = server.max_connections(most as usize);
@@ -141,9 +142,9 @@ impl<S: HttpService> Hooked for Server<S> {
 
 /// One hook of each shape around a signal that nobody declared, and one that may call a restart off.
 fn hooked<T: Hooked>(target: T) -> T {
-    let plain = || say("plain", "");
-    let of_event = |event: &Event| say("of_event", &about(event));
-    let later = || async { say("async", "") };
+    let plain = || ran("plain", "");
+    let of_event = |event: &Event| ran("of_event", &about(event));
+    let later = || async { ran("async", "") };
     target
         .with(Phase::Pre, Signal::WindowChange, plain)
         .with(Phase::Pre, Signal::WindowChange, of_event)
@@ -154,7 +155,7 @@ fn hooked<T: Hooked>(target: T) -> T {
 
 async fn later_of_event(event: &Event) {
     tokio::task::yield_now().await;
-    say("async_of_event", &about(event));
+    ran("async_of_event", &about(event));
 }
 
 async fn allow(_event: &Event) -> Result<(), &'static str> {
@@ -170,6 +171,12 @@ fn about(event: &Event) -> String {
     format!(" signal={signal} sender={sender} generation={}", event.generation())
 }
 
-fn say(shape: &str, about: &str) {
-    eprintln!("INFO app: hook shape={shape} pid={}{about}", std::process::id());
+fn ran(shape: &str, about: &str) {
+    say(&format!("hook shape={shape} pid={}{about}", std::process::id()));
+}
+
+/// In one write, as other lines come to the same stderr meanwhile: `eprintln!` makes a write of each piece.
+fn say(text: &str) {
+    let written = std::io::stderr().write_all(format!("INFO app: {text}\n").as_bytes());
+    written.expect("somebody reads");
 }

@@ -137,6 +137,8 @@ impl Control {
     async fn live(mut self) {
         loop {
             tokio::select! {
+                // What was asked before is done before: a hook's signal is caught before its server serves.
+                biased;
                 received = next_signal(&mut self.signals) => self.on_signal(received),
                 command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
                 predecessor = finished(&mut self.arrival) => self.on_arrival(predecessor),
