@@ -60,7 +60,8 @@ impl<S: HttpService> Server<S> {
     }
 
     /// A server on a listener that is bound already. A successor knows it by its address: there, the
-    /// inherited one takes the place of another that the code may have bound.
+    /// inherited one takes the place of the one that its code has bound. So its code must be able to bind it
+    /// while the predecessor listens (port 0, `SO_REUSEPORT`); where it is not, leave it to [`Server::new`].
     pub fn from_listener(listener: impl Into<Listener>, service: S) -> Self {
         match listener.into().into_parts() {
             Ok((address, listener)) => Self::at(Ok(address), Some(listener), service),
