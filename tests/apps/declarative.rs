@@ -56,7 +56,7 @@ async fn in_the_root() {
 
 #[endless::hook(before_begin)]
 fn before_begin(address: &Address) {
-    eprintln!("INFO app: before begin address={address} requested={}", address.requested());
+    routes::say(format!("INFO app: before begin address={address} requested={}", address.requested()));
 }
 
 #[endless::hook(ready)]
@@ -78,9 +78,9 @@ fn note(phase: &str, event: &Event) {
     let signal = event.signal().map(|signal| signal.to_string()).unwrap_or_default();
     let sender = event.sender().map_or(0, |sender| sender.pid);
     let outcome = event.outcome().map(|outcome| format!("{outcome:?}")).unwrap_or_default();
-    eprintln!(
+    routes::say(format!(
         "INFO app: hook phase={phase} signal={signal} sender={sender} pid={} generation={} outcome={outcome:?}",
         std::process::id(),
         event.generation(),
-    );
+    ));
 }

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(ended) = servings.join_next().await {
         ended??;
     }
-    eprintln!("INFO app: returned pid={}", std::process::id());
+    routes::say(format!("INFO app: returned pid={}", std::process::id()));
     Ok(())
 }
 
@@ -61,5 +61,5 @@ fn serve(servings: &mut Servings, addresses: Vec<String>) {
 #[endless::hook(post = "SIGTERM")]
 async fn stopped() {
     tokio::time::sleep(Duration::from_millis(200)).await;
-    eprintln!("INFO app: stopped pid={}", std::process::id());
+    routes::say(format!("INFO app: stopped pid={}", std::process::id()));
 }
