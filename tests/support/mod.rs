@@ -20,7 +20,7 @@ mod tools;
 mod unix;
 mod wire;
 
-pub(crate) use cargo::{example, example_with, install};
+pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
 pub(crate) use h2_client::H2Load;
