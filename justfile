@@ -14,6 +14,10 @@ fmt:
 clippy:
     .ci/run clippy
 
+# Each package with each set of its features.
+features:
+    .ci/run features
+
 test:
     .ci/run test
 
