@@ -32,6 +32,10 @@ full:
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}
 
+# What would be published, each package built from nothing but its own files.
+package:
+    cargo publish --workspace --dry-run --locked
+
 # Licences, duplicates, advisories.
 deny:
     cargo deny check
