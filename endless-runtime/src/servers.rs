@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -14,6 +14,7 @@ use crate::connection::{Connections, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
+use crate::lock::lock;
 use crate::log::event;
 
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
@@ -390,11 +391,6 @@ fn overlap(text: &AddressText, note: &ListenerNote) -> bool {
         AddressText::Unix(_) | AddressText::Systemd(_) => return false,
     };
     note.local.parse().is_ok_and(|local: SocketAddr| local.port() == port)
-}
-
-/// Nothing under these locks panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
