@@ -31,7 +31,8 @@ async fn those_of_a_library_that_the_program_does_not_name_are_left_out() {
     runs_in_every_generation(&example("test_without_library"), &OF_THE_PROGRAM).await;
 }
 
-/// SIGUSR1 runs exactly these, in the first generation and in its successor; the points of a life have theirs.
+/// SIGUSR1 runs exactly these, in the first generation and in its successor; the points of a life have
+/// theirs.
 async fn runs_in_every_generation(program: &Path, hooks: &[&str]) {
     let app = App::start(Command::new(program));
     let mut begin = Mark::START;
