@@ -550,6 +550,22 @@ async fn axums_own_connect_info_is_there_with_the_feature() {
     app.stop().await;
 }
 
+// ---- flavor and worker_threads
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_runtime_is_the_one_that_is_asked_for() {
+    for (name, value, told) in [
+        ("ENDLESS_WORKER_THREADS", "3", "MultiThread 3"),
+        ("ENDLESS_FLAVOR", "current_thread", "CurrentThread 1"),
+    ] {
+        let (app, address) = start(program(&[(name, value)])).await;
+        assert_eq!(get(address, "/runtime").await.text(), told);
+        restart(&app).await;
+        assert_eq!(get(address, "/runtime").await.text(), told);
+        app.stop().await;
+    }
+}
+
 // ---- the environment's mistakes
 
 #[tokio::test(flavor = "multi_thread")]
