@@ -14,6 +14,10 @@ fmt:
 clippy:
     .ci/run clippy
 
+# Each package with each set of its features.
+features:
+    .ci/run features
+
 test:
     .ci/run test
 
@@ -27,6 +31,10 @@ full:
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}
+
+# What would be published, each package built from nothing but its own files.
+package:
+    cargo publish --workspace --dry-run --locked
 
 # Licences, duplicates, advisories.
 deny:

@@ -4,15 +4,10 @@ mod support;
 
 use std::future::Future;
 use std::pin::pin;
-use std::process::Command;
 use std::task::{Context, Waker};
 
 use nix::sys::signal::Signal;
-use support::{App, Client, Mark, PATIENCE, Plan, example, get, status, status_when};
-
-fn declarative() -> Command {
-    Command::new(example("test_declarative"))
-}
+use support::{App, Client, Mark, PATIENCE, Plan, declarative, get, status, status_when};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restart_answers_with_the_successors_pid() {

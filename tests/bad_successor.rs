@@ -92,38 +92,12 @@ async fn ten_failures_leave_no_descriptor_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_during_a_restart_that_fails_are_one_more_restart() {
-    let Site { app, plan, .. } = &Site::open(LONG).await;
-    let load = fresh_load(app).await;
-    plan.set("wait");
-    let mark = app.mark();
-    a_successor_starts(app).await;
-    twice_more(app).await;
-
-    plan.set("exit");
-    let line = app.wait_for_message(mark, "restart called off").await;
-    app.wait_for_message(line.after(), "restart called off").await;
-    plan.set("");
-    is_the_only_restart_after(app, 2).await;
-    load.stop().await.assert_clean();
-    app.stop().await;
+    are_one_more_restart("exit", "restart called off").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_during_a_restart_that_succeeds_are_one_more_restart() {
-    let Site { app, plan, .. } = &Site::open(LONG).await;
-    let load = fresh_load(app).await;
-    plan.set("wait");
-    let mark = app.mark();
-    a_successor_starts(app).await;
-    twice_more(app).await;
-
-    plan.set("");
-    let line = app.wait_for_message(mark, "handed over").await;
-    let line = app.wait_for_message(line.after(), "handed over").await;
-    load.until_answered_by(successor(&line)).await;
-    is_the_only_restart_after(app, 2).await;
-    load.stop().await.assert_clean();
-    app.stop().await;
+    are_one_more_restart("", "handed over").await;
 }
 
 #[tokio::test]
@@ -159,6 +133,28 @@ async fn is_called_off(fault: impl FnOnce(&Site), reason: &str) {
     let report = load.stop().await;
     report.assert_clean();
     assert!(report.pids.keys().eq(&BTreeSet::from([first, second])), "nobody else has answered: {report}");
+    app.stop().await;
+}
+
+/// Two requests while a successor starts, which then does as `planned`: both restarts have the same outcome,
+/// and there is no third.
+async fn are_one_more_restart(planned: &str, outcome: &str) {
+    let Site { app, plan, .. } = &Site::open(LONG).await;
+    let load = fresh_load(app).await;
+    plan.set("wait");
+    let mark = app.mark();
+    a_successor_starts(app).await;
+    twice_more(app).await;
+
+    plan.set(planned);
+    let first = app.wait_for_message(mark, outcome).await;
+    let second = app.wait_for_message(first.after(), outcome).await;
+    if outcome == "handed over" {
+        load.until_answered_by(successor(&second)).await;
+    }
+    plan.set("");
+    is_the_only_restart_after(app, 2).await;
+    load.stop().await.assert_clean();
     app.stop().await;
 }
 

@@ -38,6 +38,14 @@ fn assert_last_answer_of(app: &App, answer: &Response) {
     assert_eq!(answer.header("x-pid"), Some(app.first_pid().to_string().as_str()));
 }
 
+/// The connection is left open for one more request.
+async fn is_answered_once_more(app: &App, mut client: Client) {
+    assert!(client.is_quiet());
+    assert_last_answer_of(app, &client.get("/hello").await);
+    client.closed().await;
+    assert_ends(app).await;
+}
+
 /// With nothing left to wait for, the predecessor is gone although its grace is not over.
 async fn assert_ends(app: &App) {
     assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
@@ -50,22 +58,16 @@ async fn an_idle_connection_is_told_to_close_by_its_next_answer() {
     let mut client = Client::connect(address).await;
     assert!(!client.get("/hello").await.close);
     restart(&app).await;
-    assert!(client.is_quiet());
-    assert_last_answer_of(&app, &client.get("/hello").await);
-    client.closed().await;
-    assert_ends(&app).await;
+    is_answered_once_more(&app, client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_on_which_nothing_was_sent_is_answered() {
     let (app, address) = start(LONG).await;
-    let mut client = Client::connect(address).await;
+    let client = Client::connect(address).await;
     until_busy(address, 1, 0).await;
     restart(&app).await;
-    assert!(client.is_quiet());
-    assert_last_answer_of(&app, &client.get("/hello").await);
-    client.closed().await;
-    assert_ends(&app).await;
+    is_answered_once_more(&app, client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,20 +13,10 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::{App, Client, Mark, alive, example, get, patiently};
+use support::{App, Client, Mark, alive, declarative, example, get, imperative, patiently};
 
 const FALL: &str = "[STOP - Hammer Time] Forcefully shutting down";
 const HAMMER_TIME: Duration = Duration::from_secs(1);
-
-fn declarative() -> Command {
-    Command::new(example("test_declarative"))
-}
-
-fn imperative() -> Command {
-    let mut command = Command::new(example("test_imperative"));
-    command.arg("127.0.0.1:0");
-    command
-}
 
 fn start(mut command: Command, hammer_time: &str) -> App {
     command.env("ENDLESS_HAMMER_TIME", hammer_time);

@@ -3,14 +3,8 @@
 
 mod support;
 
-use std::process::Command;
-
 use nix::sys::signal::Signal;
-use support::{App, Client, Line, Mark, PATIENCE, Plan, example, get};
-
-fn declarative() -> Command {
-    Command::new(example("test_declarative"))
-}
+use support::{App, Client, Line, Mark, PATIENCE, Plan, declarative, get, imperative};
 
 /// A program that looks at the plan, once it serves.
 async fn start_with_plan() -> (App, Plan) {
@@ -141,9 +135,7 @@ async fn a_name_without_sig_is_the_same_signal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_after_a_stop_are_done_before_main_returns() {
-    let mut command = Command::new(example("test_imperative"));
-    command.arg("127.0.0.1:0");
-    let app = App::start(command);
+    let app = App::start(imperative());
     app.wait_for_message(Mark::START, "serving").await;
     assert_eq!(app.stop().await.code(), Some(0));
     let written = |words: &str| position(&app, |line| line.text.contains(words));

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{
-    App, Client, Line, Mark, PATIENCE, Plan, example, example_with, get, install, tool, until_busy,
+    App, Client, Line, Mark, PATIENCE, Plan, declarative, example, example_with, get, imperative, install,
+    tool, until_busy,
 };
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ const LONG: &str = "1h";
 
 /// The declarative program with these variables in its environment.
 fn program(environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(example("test_declarative"));
+    let mut command = declarative();
     command.envs(environment.iter().copied());
     command
 }
@@ -549,6 +550,22 @@ async fn axums_own_connect_info_is_there_with_the_feature() {
     app.stop().await;
 }
 
+// ---- flavor and worker_threads
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_runtime_is_the_one_that_is_asked_for() {
+    for (name, value, told) in [
+        ("ENDLESS_WORKER_THREADS", "3", "MultiThread 3"),
+        ("ENDLESS_FLAVOR", "current_thread", "CurrentThread 1"),
+    ] {
+        let (app, address) = start(program(&[(name, value)])).await;
+        assert_eq!(get(address, "/runtime").await.text(), told);
+        restart(&app).await;
+        assert_eq!(get(address, "/runtime").await.text(), told);
+        app.stop().await;
+    }
+}
+
 // ---- the environment's mistakes
 
 #[tokio::test(flavor = "multi_thread")]
@@ -620,7 +637,7 @@ async fn where_to_listen_is_refused_where_the_code_says_it() {
     let mut attribute = Command::new(example("multi_port"));
     attribute.env("ENDLESS_LISTEN", "127.0.0.1:0");
     refuses(attribute, 2, &format!("error: {words}")).await;
-    let mut plain = Command::new(example("test_imperative"));
-    plain.arg("127.0.0.1:0").env("ENDLESS_LISTEN", "127.0.0.1:0");
+    let mut plain = imperative();
+    plain.env("ENDLESS_LISTEN", "127.0.0.1:0");
     refuses(plain, 1, words).await;
 }

@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use support::{App, Client, Line, Mark, PATIENCE, Plan, Script, Wire, example, freeze};
+use support::{App, Client, Line, Mark, PATIENCE, Plan, Script, Wire, example, freeze, imperative};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_its_first_instruction() {
-    let mut command = Command::new(example("test_imperative"));
-    command.arg("127.0.0.1:0");
+    let mut command = imperative();
     let wait = r#"echo "INFO app: script pid=$$" >&2; while [ ! -e "$SCRIPT_GATE" ]; do sleep 0.05; done"#;
     let script = Script::before(&mut command, wait);
     let app = start(command).await;

@@ -5,12 +5,10 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{App, Client, Mark, PATIENCE, example, get};
+use support::{App, Client, Mark, PATIENCE, declarative, example, get, imperative};
 
 fn programs() -> [Command; 2] {
-    let mut imperative = Command::new(example("test_imperative"));
-    imperative.arg("127.0.0.1:0");
-    [Command::new(example("test_declarative")), imperative]
+    [declarative(), imperative()]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,19 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use support::{
-    App, Client, Line, Mark, PATIENCE, Plan, alive, children, example, get, install, patiently, status_when,
-    until_busy,
+    App, Client, Line, Mark, PATIENCE, Plan, alive, children, declarative, example, get, imperative, install,
+    patiently, status_when, until_busy,
 };
-
-fn declarative() -> Command {
-    Command::new(example("test_declarative"))
-}
-
-fn imperative() -> Command {
-    let mut command = Command::new(example("test_imperative"));
-    command.arg("127.0.0.1:0");
-    command
-}
 
 async fn start(command: Command) -> App {
     let app = App::start(command);

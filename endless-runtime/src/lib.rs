@@ -4,6 +4,7 @@
 
 mod address;
 mod api;
+mod beside;
 mod body;
 mod config;
 mod connection;
@@ -14,6 +15,7 @@ mod grammar;
 mod hammer;
 mod handover;
 mod listener;
+mod lock;
 mod log;
 mod pause;
 mod pid_file;

@@ -1,31 +1,19 @@
 //! The file that names the process to signal.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use nix::unistd::getpid;
 
+use crate::beside;
 use crate::error::describe;
 use crate::log::event;
 
-/// Writes this process's PID: into a file beside it that is then renamed, so that nobody reads half of it.
+/// Writes this process's PID, so that nobody reads half of it.
 pub(crate) fn write(path: &Path) {
-    if let Err(error) = replace(path) {
+    if let Err(error) = beside::put(path, |file| fs::write(file, format!("{}\n", getpid()))) {
         event!(ERROR, "cannot write the PID file", path = path.display(), error = describe(&error));
     }
-}
-
-fn replace(path: &Path) -> io::Result<()> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", getpid()));
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, format!("{}\n", getpid()))?;
-    fs::rename(&temporary, path).inspect_err(|_| {
-        let _left = fs::remove_file(&temporary);
-    })
 }
 
 /// Removes the file if it still names this process: a successor's is not ours to remove.

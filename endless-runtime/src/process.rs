@@ -2,7 +2,7 @@
 //! life.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{self, Config, Manner};
 use crate::control;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::pid_file;
 use crate::servers::Servers;
 use crate::signal::Signal;
@@ -104,7 +105,7 @@ impl Process {
         if_started: impl Fn(&'static Self) -> Result<()>,
     ) -> Result<&'static Self> {
         static STARTING: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&STARTING);
         if let Some(process) = PROCESS.get() {
             return if_started(process).map(|()| process);
         }

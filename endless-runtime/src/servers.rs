@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -14,6 +14,7 @@ use crate::connection::{Connections, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
+use crate::lock::lock;
 use crate::log::event;
 
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
@@ -149,7 +150,7 @@ impl Servers {
                 match self.claim_bound(&entry.text, &candidates).or(given) {
                     Some(bound) => bound,
                     None => listener::bind(&entry.text, &candidates, backlog)
-                        .map_err(|error| self.explain(entry, error))?,
+                        .map_err(|error| self.explain(entry, &candidates, error))?,
                 }
             }
         };
@@ -185,11 +186,12 @@ impl Servers {
 
     /// An address in use may be one that the predecessor has under another name, which cannot change
     /// hands without a moment in which nobody listens.
-    fn explain(&self, entry: &Entry, error: io::Error) -> Error {
+    fn explain(&self, entry: &Entry, candidates: &[SocketAddr], error: io::Error) -> Error {
         let inheritance = self.inheritance.borrow().clone();
         let overlapped = inheritance.and_then(|inheritance| {
-            let inheritance = lock(&inheritance);
-            inheritance.unclaimed().find(|note| overlap(&entry.text, note)).map(|note| note.local.clone())
+            let overlaps =
+                |note: &&ListenerNote| candidates.iter().any(|candidate| note.overlaps(*candidate));
+            lock(&inheritance).notes().find(overlaps).map(|note| note.local.clone())
         });
         match overlapped {
             Some(local) if error.kind() == io::ErrorKind::AddrInUse => Error::bind(
@@ -381,20 +383,6 @@ fn say_what_is_waited_for(inheritance: &Inheritance) {
         at_most = format!("{UNCLAIMED_GRACE:?}"),
         unclaimed = unclaimed.join(","),
     );
-}
-
-/// Whether binding `text` needs the same port as a listener of the predecessor.
-fn overlap(text: &AddressText, note: &ListenerNote) -> bool {
-    let port = match text {
-        AddressText::Tcp { port, .. } | AddressText::AllInterfaces { port } => *port,
-        AddressText::Unix(_) | AddressText::Systemd(_) => return false,
-    };
-    note.local.parse().is_ok_and(|local: SocketAddr| local.port() == port)
-}
-
-/// Nothing under these locks panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The tests' program that is put together in code: `configure`, `Server` and hooks without an attribute.
 //!
 //! Its words are `new=ADDRESS`, `std=ADDRESS` and `tokio=ADDRESS`, one a server; `hooks=config` or
-//! `hooks=server`; and
-//! `max_connections=N`, `backlog=N`, `connect_info`, `max_header_bytes=N` and `read_timeout=MILLISECONDS` with its
-//! like for every server. A plan of such words overrules them.
+//! `hooks=server`; `max_connections=N`, `backlog=N`, `connect_info`, `max_header_bytes=N` and
+//! `read_timeout=MILLISECONDS` with its like for every server; and what `Config` sets, times in milliseconds. A
+//! plan of such words overrules them.
 
 mod routes;
 
@@ -11,6 +11,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,8 +24,8 @@ use tokio::task::JoinSet;
 async fn main() -> Result<(), Box<dyn Error>> {
     routes::follow_plan()?;
     let words = Words::all();
-    if words.find("hooks") == Some("config") {
-        endless::configure(hooked(Config::new()))?;
+    if let Some(config) = words.config() {
+        endless::configure(config)?;
     }
     let mut servers = Vec::new();
     for (kind, address) in words.servers() {
@@ -97,6 +98,12 @@ impl Words {
         self.find(name).map(|value| value.parse().expect("a number"))
     }
 
+    /// `None` if no word is about the whole process.
+    fn config(&self) -> Option<Config> {
+        let all = self.0.iter().rev().flat_map(|words| pairs(words));
+        all.fold(None, |config, word| configured(config.clone().unwrap_or_default(), word).or(config))
+    }
+
     /// All the plan's, or all the command line's.
     fn servers(&self) -> Vec<(&str, &str)> {
         let is_server = |(kind, _): &(&str, &str)| ["new", "std", "tokio"].contains(kind);
@@ -144,6 +151,23 @@ impl Words {
 /// In milliseconds; 0 is never.
 fn time(number: u32) -> Option<Duration> {
     (number > 0).then(|| Duration::from_millis(number.into()))
+}
+
+/// With what this word sets; `None` if it is not about the whole process.
+fn configured(config: Config, (name, value): (&str, &str)) -> Option<Config> {
+    let time = || Duration::from_millis(value.parse().expect("milliseconds"));
+    Some(match name {
+        "hammer_time" => config.hammer_time(time()),
+        "ready_timeout" => config.ready_timeout(time()),
+        "idle_grace" => config.idle_grace(time()),
+        "lame_duck" => config.lame_duck(time()),
+        "readiness_path" => config.readiness_path(value.to_owned()),
+        "pid_file" => config.pid_file(PathBuf::from(value)),
+        "program" => config.program(PathBuf::from(value)),
+        "signals" => config.signals(value != "off"),
+        "hooks" if value == "config" => hooked(config),
+        _ => return None,
+    })
 }
 
 fn pairs(words: &[String]) -> impl Iterator<Item = (&str, &str)> {

@@ -1,7 +1,9 @@
 //! Hooks in a module: after those of the crate's root, whose file comes first, in the order of their lines.
 
+/// In one write, so that what endless writes meanwhile does not come between its words.
 pub(crate) fn say(hook: &str) {
-    eprintln!("INFO app: ordered hook={hook}");
+    let line = format!("INFO app: ordered hook={hook}\n");
+    eprint!("{line}");
 }
 
 #[endless::hook(pre = "SIGUSR1", order = 5)]

@@ -1,4 +1,4 @@
-//! Builds this workspace's examples, as the programs that the tests run, and ships them as an operator would.
+//! Builds the programs that the tests run, and ships them as an operator would.
 
 use std::collections::HashMap;
 use std::env;
@@ -45,6 +45,17 @@ pub(crate) fn example_with(name: &str, features: &[&str], env: &[(&str, &str)]) 
     path
 }
 
+/// Builds a program of the package `hook-program` as services are shipped, by the profile of that name.
+///
+/// # Panics
+///
+/// If the build fails; cargo's own messages are on stderr.
+pub(crate) fn shipped(name: &str) -> PathBuf {
+    let mut cargo = cargo_build();
+    cargo.args(["--package", "hook-program", "--bin", name, "--profile", "shipped"]);
+    run(cargo, "bin", name)
+}
+
 /// Puts a copy of `program` at `path` in the one safe way: written under another name, then renamed over what
 /// is there.
 ///
@@ -75,7 +86,7 @@ fn build(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
         .map_err(|(_, error)| error)
         .expect("the lock can be taken");
 
-    let built = run_cargo(name, features, env);
+    let built = build_example(name, features, env);
     let content = fs::read(&built).expect("what cargo built can be read");
     let copy = directory.join(format!("{name}-{:016x}", fingerprint(&content)));
     match File::open(&copy) {
@@ -87,40 +98,45 @@ fn build(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
     copy
 }
 
-fn run_cargo(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
-    cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics", "--example", name]);
-    cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
-    cargo.args(["--profile", &profile()]);
+fn build_example(name: &str, features: &[&str], env: &[(&str, &str)]) -> PathBuf {
+    let mut cargo = cargo_build();
+    cargo.args(["--example", name, "--profile", &profile()]).envs(env.iter().copied());
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
     }
+    run(cargo, "example", name)
+}
+
+fn cargo_build() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     // What cargo tells a test about its package would make build scripts that look at it run again, and back
     // again later.
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
         cargo.env_remove(name);
     }
-    cargo.envs(env.iter().copied()).stdin(Stdio::null()).stderr(Stdio::inherit());
-
-    let output = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "cannot build the example {name} with features {features:?}: {}",
-        output.status
-    );
-    let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let example =
-        messages.filter(|message| is_example(message, name)).find_map(|message| executable(&message));
-    example.unwrap_or_else(|| panic!("cargo does not say where it put the example {name}"))
+    cargo
 }
 
-fn is_example(message: &Value, name: &str) -> bool {
+/// Where cargo has put what it built.
+fn run(mut cargo: Command, kind: &str, name: &str) -> PathBuf {
+    cargo.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
+    assert!(output.status.success(), "{cargo:?}: {}", output.status);
+    let messages = String::from_utf8(output.stdout).expect("cargo's messages are UTF-8");
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built =
+        messages.filter(|message| is_target(message, kind, name)).find_map(|message| executable(&message));
+    built.unwrap_or_else(|| panic!("cargo does not say where it put the {kind} {name}"))
+}
+
+fn is_target(message: &Value, kind: &str, name: &str) -> bool {
     let target = &message["target"];
     let kinds = target["kind"].as_array().into_iter().flatten();
     message["reason"] == "compiler-artifact"
         && target["name"] == name
-        && kinds.into_iter().any(|kind| kind == "example")
+        && kinds.into_iter().any(|other| other == kind)
 }
 
 fn executable(message: &Value) -> Option<PathBuf> {

@@ -12,6 +12,7 @@ mod h2_frames;
 mod http1;
 mod plan;
 mod process;
+mod programs;
 mod random;
 mod report;
 mod running;
@@ -21,7 +22,7 @@ mod tools;
 mod unix;
 mod wire;
 
-pub(crate) use cargo::{example, example_with, install};
+pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
 pub(crate) use h2_client::H2Load;
@@ -31,6 +32,7 @@ pub(crate) use h2_frames::{
 pub(crate) use http1::{Connection, Response};
 pub(crate) use plan::Plan;
 pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};
+pub(crate) use programs::{declarative, imperative};
 pub(crate) use random::Random;
 pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use running::Running;

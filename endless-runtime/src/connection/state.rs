@@ -5,12 +5,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// One connection, from accept until its last byte; an upgraded one lives until the user drops it.
 #[derive(Debug, Default)]
@@ -286,11 +288,6 @@ impl Connections {
     fn table(&self) -> MutexGuard<'_, Table> {
         lock(&self.table)
     }
-}
-
-/// Nothing under these locks panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Held while a server may accept.

@@ -1,7 +1,7 @@
 //! What stands before the control thread: handlers for signals, in a successor before `main`.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use nix::sys::signal::SigSet;
 use tokio::runtime::{Builder, Runtime};
@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, describe};
 use crate::handover::environment::{self, FromPredecessor};
 use crate::handover::launch::Launch;
+use crate::lock::lock;
 use crate::pause::{self, Point};
 use crate::signal::hook::Hooks;
 use crate::signal::{Signal, Signals, Tty, ignored_now, unblock};
@@ -38,7 +39,7 @@ static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 pub(crate) fn prepare_successor() {
     if let Some(from) = environment::take() {
         pause::at(Point::Born);
-        *BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare_early(from));
+        *lock(&BEFORE_MAIN) = Some(prepare_early(from));
     }
 }
 
@@ -61,7 +62,7 @@ fn prepare_early(predecessor: FromPredecessor) -> io::Result<Early> {
 ///
 /// If the machine is out of descriptors, or does not say what this process runs.
 pub(crate) fn prepare(config: &Config, hooks: &Hooks) -> Result<Prepared> {
-    let early = BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let early = lock(&BEFORE_MAIN).take();
     let prepared = early.transpose().and_then(|early| prepare_now(early, config, hooks));
     prepared.map_err(|error| Error::configuration(format!("cannot start: {}", describe(&error))))
 }

@@ -5,11 +5,12 @@
 //! accept is under way in this process, whatever its tasks are doing.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::{Listener, Stream};
 use crate::connection::{Connections, Registered};
+use crate::lock::lock;
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -128,8 +129,7 @@ impl Gate {
     }
 
     fn door(&self) -> MutexGuard<'_, Door> {
-        // Nothing under the lock panics half-way through a change.
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.door)
     }
 }
 

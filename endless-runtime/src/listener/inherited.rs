@@ -1,6 +1,6 @@
 //! Listeners that came from the predecessor, until a server of this process claims them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::absolute;
 
@@ -25,13 +25,37 @@ pub(crate) struct ListenerNote {
 }
 
 impl ListenerNote {
+    /// What is bound, unless it is a unix socket.
+    fn local_socket(&self) -> Option<SocketAddr> {
+        self.local.parse().ok()
+    }
+
+    /// Whether binding `wanted` needs what it is bound to, and more or less than that.
+    pub(crate) fn overlaps(&self, wanted: SocketAddr) -> bool {
+        self.local_socket().is_some_and(|local| {
+            let either = covers(wanted.ip(), local.ip()) || covers(local.ip(), wanted.ip());
+            wanted.port() == local.port() && wanted != local && either
+        })
+    }
+
     /// Whether `text`, which may mean any of `candidates`, leads to it.
     fn is_bound_to(&self, text: &AddressText, candidates: &[SocketAddr]) -> bool {
         match (text, &self.file) {
             (AddressText::Unix(path), Some(file)) => absolute(path).is_ok_and(|path| path == file.path),
-            _ => self.local.parse().is_ok_and(|bound: SocketAddr| candidates.contains(&bound)),
+            // What takes IPv4 alone is less than it asks for.
+            (AddressText::AllInterfaces { .. }, _)
+                if self.local_socket().is_some_and(|local| local.is_ipv4()) =>
+            {
+                false
+            }
+            _ => self.local_socket().is_some_and(|local| candidates.contains(&local)),
         }
     }
+}
+
+/// Whether a socket on `all` takes what is for `one`: IPv6's takes IPv4 too.
+fn covers(all: IpAddr, one: IpAddr) -> bool {
+    all.is_unspecified() && (all.is_ipv6() || one.is_ipv4())
 }
 
 /// The listeners of the predecessor, in the order in which they came.
@@ -80,6 +104,11 @@ impl Inheritance {
         let file = item.note.file.clone();
         item.claimed = file.as_ref().is_none_or(SocketFile::is_in_place);
         item.claimed.then_some(Bound { socket, file })
+    }
+
+    /// What came, whether claimed or not.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &ListenerNote> {
+        self.items.iter().map(|item| &item.note)
     }
 
     pub(crate) fn unclaimed(&self) -> impl Iterator<Item = &ListenerNote> {
@@ -134,5 +163,24 @@ mod tests {
         let text = "127.0.0.1:80".parse().expect("an address");
         assert!(inheritance.claim_bound(&text, &candidates, |_| true).is_none(), "spoken for");
         assert!(inheritance.claim_bound(&text, &candidates, |_| false).is_some());
+    }
+
+    #[test]
+    fn an_unspecified_address_overlaps_those_of_its_families() {
+        for (wanted, bound, expected) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("0.0.0.0:81", "127.0.0.1:80", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("127.0.0.1:80", "127.0.0.1:80", false),
+        ] {
+            let inheritance = inheritance(&[("any", 0, bound)]);
+            let note = inheritance.notes().next().expect("one");
+            assert_eq!(note.overlaps(wanted.parse().expect("an address")), expected, "{wanted} {bound}");
+        }
     }
 }

@@ -4,7 +4,6 @@
 //! who listens. Which file it is, by device and inode, goes to the successor with the socket: only that file
 //! is ever removed, and only by the process that stops for good.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,6 +14,8 @@ use std::path::{Path, PathBuf, absolute};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::beside;
 
 /// The file of a bound unix socket.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -52,16 +53,13 @@ impl SocketFile {
 pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(OwnedFd, SocketFile)> {
     let path = absolute(path)?;
     refuse_if_taken(&path)?;
-    let temporary = temporary(&path);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(&temporary)?)?;
-    socket.listen(backlog)?;
-    let identity = SocketFile::at(temporary.clone())?;
-    if let Err(error) = fs::rename(&temporary, &path) {
-        let _left = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    Ok((socket.into(), SocketFile { path, ..identity }))
+    let (socket, file) = beside::put(&path, |temporary| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(temporary)?)?;
+        socket.listen(backlog)?;
+        Ok((socket.into(), SocketFile::at(temporary.to_owned())?))
+    })?;
+    Ok((socket, SocketFile { path, ..file }))
 }
 
 /// A socket that a dead process left behind refuses connections, and is replaced.
@@ -77,14 +75,6 @@ fn refuse_if_taken(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// In the same folder, so that renaming is atomic, and of this process alone.
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    path.with_file_name(name)
 }
 
 #[cfg(test)]

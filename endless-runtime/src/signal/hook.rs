@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{Event, Signal};
 use crate::address::Address;
+use crate::lock::lock;
 use crate::log::{self, event};
 
 /// For how long a hook may run if it does not say.
@@ -299,9 +300,4 @@ fn declared() -> &'static [&'static Registration] {
         all.sort_by_key(|hook| (hook.order, hook.place));
         all
     })
-}
-
-/// Nothing under these locks panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -66,6 +66,7 @@ pub(crate) fn routes() -> Router {
         .route("/pieces/{count}", get(pieces))
         .route("/status", get(|| async { axum::Json(endless::status()) }))
         .route("/ends", get(ends))
+        .route("/runtime", get(runtime))
         .route("/restart", get(restart))
         .route("/shutdown", get(|| async { endless::shutdown() }))
         .route("/until_draining", get(until_draining))
@@ -193,6 +194,12 @@ async fn echo(mut request: Request) -> Response<Body> {
     response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
     response.headers_mut().insert("upgrade", HeaderValue::from_static("echo"));
     response
+}
+
+/// The kind of tokio runtime that serves, and how many threads it has.
+async fn runtime() -> String {
+    let runtime = tokio::runtime::Handle::current();
+    format!("{:?} {}", runtime.runtime_flavor(), runtime.metrics().num_workers())
 }
 
 /// What a subprocess finds: its signal masks, and its descriptors.

@@ -16,6 +16,8 @@ async fn library_first() {
     say("library_first");
 }
 
+/// In one write, so that what endless writes meanwhile does not come between its words.
 fn say(hook: &str) {
-    eprintln!("INFO app: ordered hook={hook}");
+    let line = format!("INFO app: ordered hook={hook}\n");
+    eprint!("{line}");
 }
