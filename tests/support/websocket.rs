@@ -11,7 +11,7 @@ use super::client::patiently;
 
 /// One socket.
 #[derive(Debug)]
-pub(crate) struct WebSocket(WebSocketStream<TcpStream>);
+pub(crate) struct WebSocket(Box<WebSocketStream<TcpStream>>);
 
 /// What a server says.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl WebSocket {
         let stream = patiently(TcpStream::connect(address)).await.expect("the server takes connections");
         let shaken = tokio_tungstenite::client_async(format!("ws://{address}{path}"), stream);
         let (socket, _response) = patiently(shaken).await.expect("the server switches protocols");
-        Self(socket)
+        Self(Box::new(socket))
     }
 
     pub(crate) async fn say(&mut self, text: &str) {
@@ -49,5 +49,11 @@ impl WebSocket {
     pub(crate) async fn closed(mut self) {
         let end = patiently(self.0.next()).await;
         assert!(end.is_none(), "{end:?} after a close frame");
+    }
+
+    /// Waits for an end without a close frame.
+    pub(crate) async fn broken(mut self) {
+        let end = patiently(self.0.next()).await;
+        assert!(matches!(end, Some(Err(_))), "{end:?} where nobody could say goodbye");
     }
 }
