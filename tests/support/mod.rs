@@ -9,6 +9,7 @@ mod client;
 mod counts;
 mod event_source;
 mod h2_client;
+mod h2_frames;
 mod http1;
 mod http2;
 mod plan;
@@ -29,6 +30,9 @@ pub(crate) use client::{Client, get, patiently, status, status_when, until_busy}
 pub(crate) use counts::restarts;
 pub(crate) use event_source::EventSource;
 pub(crate) use h2_client::H2Load;
+pub(crate) use h2_frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Client, HEADERS, PING, RST_STREAM, SETTINGS, body_of,
+};
 pub(crate) use http1::{Connection, Response};
 pub(crate) use http2::{Answer2, Http2, answer, more, reset};
 pub(crate) use plan::Plan;
