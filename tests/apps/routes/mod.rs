@@ -85,7 +85,7 @@ pub(crate) fn routes() -> Router {
         .route("/panic_when_draining", get(panic_when_draining))
         .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
         .route("/error_in_body", get(|| async { ending_badly(|| Err("as the client wished")) }))
-        .route("/empty", get(empty))
+        .route("/empty", any(empty))
         .route("/trailers", any(trailers))
         .route(
             "/websocket",
