@@ -8,9 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{App, Client, Mark, PATIENCE, Response, alive, example, get, patiently, until_busy};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use support::{App, Client, Mark, PATIENCE, Raw, Response, alive, example, get, until_busy};
 
 /// Longer than any test: what happens within it does not happen because it is over.
 const LONG: &str = "1h";
@@ -195,51 +193,4 @@ async fn an_upgraded_connection_is_hammered_at_the_end() {
     assert_eq!(line.field("connections"), Some("1"));
     raw.rest().await;
     app.stop().await;
-}
-
-/// A connection without any idea of HTTP.
-struct Raw {
-    stream: TcpStream,
-    text: String,
-}
-
-impl Raw {
-    async fn connect(address: SocketAddr) -> Self {
-        let stream = patiently(TcpStream::connect(address)).await.expect("the server takes connections");
-        Self { stream, text: String::new() }
-    }
-
-    /// One that gives back what it is sent.
-    async fn upgraded(address: SocketAddr) -> Self {
-        let mut raw = Self::connect(address).await;
-        raw.send("GET /echo HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await;
-        let head = raw.until("\r\n\r\n").await.to_owned();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head:?}");
-        raw
-    }
-
-    async fn send(&mut self, text: &str) {
-        patiently(self.stream.write_all(text.as_bytes())).await.expect("the server reads");
-    }
-
-    /// Reads on until this has come.
-    async fn until(&mut self, wanted: &str) -> &str {
-        while !self.text.contains(wanted) {
-            assert!(self.read().await > 0, "closed after {:?}", self.text);
-        }
-        &self.text
-    }
-
-    /// Reads to the end, which must be an orderly one.
-    async fn rest(&mut self) -> &str {
-        while self.read().await > 0 {}
-        &self.text
-    }
-
-    async fn read(&mut self) -> usize {
-        let mut bytes = [0; 4096];
-        let count = patiently(self.stream.read(&mut bytes)).await.expect("no reset");
-        self.text.push_str(std::str::from_utf8(&bytes[..count]).expect("the tests' answers are text"));
-        count
-    }
 }

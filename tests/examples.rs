@@ -11,7 +11,12 @@ use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
-use support::{App, Connection, Line, Mark, PATIENCE, example, get, status, unix_get};
+use support::{
+    App, Client, Connection, EventSource, Line, Mark, PATIENCE, Said, WebSocket, example, get, patiently,
+    restarts, status, unix_get,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 #[tokio::test]
 async fn hello_says_world() {
@@ -210,8 +215,168 @@ async fn unix_socket_is_served_in_the_folder_where_it_was_started() {
     assert!(!socket.exists());
 }
 
-/// So often that one of its lines comes whole: what the example writes by `eprintln!` is a write a piece, and endless and
-/// the other generation write to the same stderr.
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_answers_all_that_was_said_before_its_close_frame() {
+    let app = anywhere("websocket", Path::new("/"));
+    let address = app.address().await;
+    let echoes: Vec<_> = (0..8).map(|_| Echo::start(address)).collect();
+    for _ in 0..restarts(3, 25) {
+        for echo in &echoes {
+            echo.goes_on().await;
+        }
+        let predecessor = app.serving_pid();
+        app.restart().await;
+        assert_eq!(app.exit(predecessor).await.code(), Some(0));
+    }
+    for echo in echoes {
+        echo.goes_on().await;
+        assert!(echo.stop().await >= restarts(3, 25), "one that was never closed was never restarted");
+    }
+    app.stop().await;
+    assert!(!app.lines().iter().any(|line| line.text.contains("Hammer Time")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_closes_quiet_sockets_at_a_restart_and_at_a_stop() {
+    let app = anywhere("websocket", Path::new("/"));
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        let mut socket = WebSocket::connect(app.address().await, "/echo").await;
+        socket.say("hello").await;
+        assert_eq!(socket.hear().await, Said::Text("hello".to_owned()));
+        let predecessor = app.serving_pid();
+        app.signal(predecessor, signal);
+        assert_eq!(socket.hear().await, Said::Close(GOING_AWAY));
+        socket.closed().await;
+        assert_eq!(app.exit(predecessor).await.code(), Some(0));
+    }
+}
+
+/// Each source asks again first on the connection that it has, whose last answer says so, and then on a new
+/// one.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_sent_events_are_neither_lost_nor_doubled() {
+    let app = anywhere("server_sent_events", Path::new("/"));
+    let mut source = EventSource::open(app.address().await, "/ticks").await;
+    for _ in 0..restarts(3, 25) {
+        source.hear().await;
+        app.restart().await;
+        assert!(!source.hear_to_the_end().await);
+        source.ask().await;
+        assert!(source.hear_to_the_end().await, "the predecessor answers its connections for the last time");
+        source.reconnect().await;
+    }
+    source.hear().await;
+    app.stop().await;
+    source.hear_to_the_end().await;
+    let first = source.heard[0];
+    assert!(source.heard.iter().copied().eq((first..).take(source.heard.len())), "{:?}", source.heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_hyper_is_restarted_and_stopped() {
+    let app = anywhere("plain_hyper", Path::new("/"));
+    for _ in 0..2 {
+        let mut client = Client::connect(app.address().await).await;
+        assert_eq!(client.get("/hello").await.text(), "WORLD!");
+        client.send("POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nsome").await;
+        let predecessor = app.serving_pid();
+        app.restart().await;
+        client.send(" bytes").await;
+        assert_eq!(client.answer().await.text(), "some bytes");
+        client.closed().await;
+        assert_eq!(app.exit(predecessor).await.code(), Some(0));
+    }
+    assert_eq!(get(app.address().await, "/").await.status, 404);
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tower_layers_hold_before_and_after_a_restart() {
+    let _lock = alone();
+    let app = App::start(Command::new(example("tower_layers")));
+    let address = app.address().await;
+    for _ in 0..2 {
+        assert_eq!(get(address, "/sleep?ms=1").await.text(), "slept 1\n");
+        assert_eq!(get(address, "/sleep?ms=60000").await.status, 504);
+        // On a machine that is slow enough, the third comes when the first is gone.
+        patiently(async { while !one_of_three_is_sent_away(address).await {} }).await;
+        app.restart().await;
+    }
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+async fn one_of_three_is_sent_away(address: SocketAddr) -> bool {
+    let asked = || get(address, "/sleep?ms=60000");
+    let (a, b, c) = tokio::join!(asked(), asked(), asked());
+    let mut statuses = [a.status, b.status, c.status];
+    statuses.sort();
+    assert!(matches!(statuses, [503 | 504, 504, 504]), "{statuses:?}");
+    statuses[0] == 503
+}
+
+/// RFC 6455, section 7.4.1.
+const GOING_AWAY: u16 = 1001;
+
+/// A socket on which numbers are said all the time, three at once. When it is closed, the next one goes on
+/// after the last number that was answered.
+struct Echo {
+    answered: watch::Receiver<u64>,
+    stop: watch::Sender<bool>,
+    /// How many sockets were closed.
+    closed: JoinHandle<usize>,
+}
+
+impl Echo {
+    fn start(address: SocketAddr) -> Self {
+        let ((count, answered), (stop, stopped)) = (watch::channel(0), watch::channel(false));
+        let closed = tokio::spawn(async move {
+            let mut closed = 0;
+            let mut socket = WebSocket::connect(address, "/echo").await;
+            while !*stopped.borrow() {
+                if three(&mut socket, &count).await == Said::Close(GOING_AWAY) {
+                    let next = WebSocket::connect(address, "/echo").await;
+                    std::mem::replace(&mut socket, next).closed().await;
+                    closed += 1;
+                }
+            }
+            closed
+        });
+        Self { answered, stop, closed }
+    }
+
+    /// Waits until ten more are answered.
+    async fn goes_on(&self) {
+        let mut answered = self.answered.clone();
+        let goal = *answered.borrow() + 10;
+        patiently(answered.wait_for(|count| *count >= goal)).await.expect("it has not ended");
+    }
+
+    async fn stop(self) -> usize {
+        self.stop.send_replace(true);
+        patiently(self.closed).await.expect("no panic")
+    }
+}
+
+/// Says the next three numbers; returns the last answer.
+async fn three(socket: &mut WebSocket, answered: &watch::Sender<u64>) -> Said {
+    let numbers = (1..=3).map(|more| (*answered.borrow() + more).to_string()).collect::<Vec<_>>();
+    for number in &numbers {
+        socket.say(number).await;
+    }
+    let mut said = Said::Text(String::new());
+    for number in numbers {
+        said = socket.hear().await;
+        if said == Said::Close(GOING_AWAY) {
+            break;
+        }
+        assert_eq!(said, Said::Text(number));
+        answered.send_modify(|count| *count += 1);
+    }
+    said
+}
+
+/// So often that one of its lines comes whole: what the example writes by `eprintln!` is a write a piece, and
+/// endless and the other generation write to the same stderr.
 const MANY: usize = 20;
 
 /// Sends the signal again until such a line has come.

@@ -5,7 +5,11 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{App, Client, Mark, PATIENCE, declarative, example, get, imperative};
+use h2::Reason;
+use nix::sys::signal::Signal;
+use support::{
+    App, Client, Http2, Mark, PATIENCE, Raw, declarative, example, get, imperative, reset, until_busy,
+};
 
 fn programs() -> [Command; 2] {
     [declarative(), imperative()]
@@ -46,6 +50,114 @@ async fn a_panic_ends_its_connection_alone() {
         drop(other);
         assert_eq!(app.stop().await.code(), Some(0), "nothing is counted that is gone");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_on_one_stream_of_http2_leaves_the_others_alone() {
+    let app = App::start(Command::new(example("test_declarative")));
+    let address = app.address().await;
+    let mut client = Http2::connect(address).await;
+    let other = client.ask("/until_draining").await;
+    for _ in 0..2 {
+        let answer = client.get("/error").await.expect("an error is answered");
+        assert_eq!((answer.status, answer.body.as_str()), (500, ""));
+    }
+    app.restart().await;
+    assert_eq!(other.await.expect("an answer").body, "draining");
+    client.closed().await;
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    let told = app.lines().iter().filter(|line| line.message() == Some("the service failed")).count();
+    assert_eq!(told, 2, "one line an error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_on_one_stream_of_http2_leaves_the_others_alone() {
+    for path in ["/panic", "/panic_in_body"] {
+        let app = App::start(Command::new(example("test_declarative")));
+        let address = app.address().await;
+        let mut client = Http2::connect(address).await;
+        let other = client.ask("/until_draining").await;
+        reset(client.get(path).await);
+        assert_eq!(client.get("/hello").await.expect("an answer").body, "WORLD!");
+        app.restart().await;
+        assert_eq!(other.await.expect("an answer").body, "draining");
+        client.closed().await;
+        assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_service_itself_ends_its_connection_alone() {
+    let app = App::start(Command::new(example("test_declarative")));
+    let address = app.address().await;
+    let (mut other, mut other2) = (Client::connect(address).await, Http2::connect(address).await);
+    assert_eq!(other.get("/hello").await.text(), "WORLD!");
+    let mut client = Client::connect(address).await;
+    client.ask("/panic_in_call").await;
+    client.broken().await;
+    let mut client = Http2::connect(address).await;
+    client.get("/panic_in_call").await.expect_err("no answer");
+    client.broken().await;
+
+    assert_eq!(other.get("/hello").await.text(), "WORLD!");
+    assert_eq!(other2.get("/hello").await.expect("an answer").body, "WORLD!");
+    assert_eq!(get(address, "/hello").await.text(), "WORLD!");
+    until_busy(address, 2, 0).await;
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_during_the_drain_holds_nothing_up() {
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        let app = App::start(Command::new(example("test_declarative")));
+        let address = app.address().await;
+        let (mut client, mut client2) = (Client::connect(address).await, Http2::connect(address).await);
+        client.ask("/panic_when_draining").await;
+        let reset_stream = client2.ask("/panic_when_draining").await;
+        let other = client2.ask("/until_draining?ms=500").await;
+        until_busy(address, 2, 3).await;
+        app.signal(app.first_pid(), signal);
+        client.broken().await;
+        reset(reset_stream.await);
+        assert_eq!(other.await.expect("an answer").body, "draining");
+        assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+        assert!(!app.lines().iter().any(|line| line.text.contains("Hammer Time")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_fails_half_way_cuts_its_connection_alone() {
+    let app = App::start(Command::new(example("test_declarative")));
+    let address = app.address().await;
+    let mut other = Client::connect(address).await;
+    other.ask("/until_draining").await;
+    let mut raw = Raw::connect(address).await;
+    raw.send("GET /error_in_body HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let text = raw.rest().await;
+    assert!(
+        text.ends_with("\r\n\r\n6\r\npiece\n\r\n"),
+        "no end that could be taken for a whole body: {text:?}"
+    );
+
+    assert_eq!(get(address, "/hello").await.text(), "WORLD!");
+    until_busy(address, 1, 1).await;
+    app.restart().await;
+    assert_eq!(other.answer().await.text(), "draining");
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_fails_half_way_resets_its_stream_of_http2_alone() {
+    let app = App::start(Command::new(example("test_declarative")));
+    let address = app.address().await;
+    let mut client = Http2::connect(address).await;
+    let other = client.ask("/until_draining").await;
+    assert_eq!(reset(client.get("/error_in_body").await), Some(Reason::INTERNAL_ERROR));
+    assert_eq!(client.get("/hello").await.expect("an answer").body, "WORLD!");
+    app.restart().await;
+    assert_eq!(other.await.expect("an answer").body, "draining");
+    client.closed().await;
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

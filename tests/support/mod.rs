@@ -7,37 +7,45 @@
 mod cargo;
 mod client;
 mod counts;
+mod event_source;
 mod h2_client;
 mod h2_frames;
 mod http1;
+mod http2;
 mod plan;
 mod process;
 mod programs;
 mod random;
+mod raw;
 mod report;
 mod running;
 mod script;
 mod strict;
 mod tools;
 mod unix;
+mod websocket;
 mod wire;
 
 pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
+pub(crate) use event_source::EventSource;
 pub(crate) use h2_client::H2Load;
 pub(crate) use h2_frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Client, HEADERS, PING, RST_STREAM, SETTINGS, body_of,
 };
 pub(crate) use http1::{Connection, Response};
+pub(crate) use http2::{Answer2, Http2, answer, more, reset};
 pub(crate) use plan::Plan;
 pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};
 pub(crate) use programs::{declarative, imperative};
 pub(crate) use random::Random;
+pub(crate) use raw::Raw;
 pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use running::Running;
 pub(crate) use script::Script;
 pub(crate) use strict::{Kind, Load, fnv1a, promise};
 pub(crate) use tools::tool;
 pub(crate) use unix::{UnixAnswer, unix_get, unix_load};
+pub(crate) use websocket::{Said, WebSocket};
 pub(crate) use wire::{Wire, freeze, thaw};

@@ -2,15 +2,20 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, Request};
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
 use axum::middleware::map_response;
 use axum::routing::{any, get, post};
 use axum::{Extension, Router};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -77,7 +82,17 @@ pub(crate) fn routes() -> Router {
         .route("/block", get(block))
         .route("/spawn", get(spawn))
         .route("/spawn_self", get(spawn_self))
-        .route("/panic", get(|| async { panicking() }))
+        .route("/panic", get(|| async { panicking::<()>() }))
+        .route("/panic_when_draining", get(panic_when_draining))
+        .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
+        .route("/error_in_body", get(|| async { ending_badly(|| Err("as the client wished")) }))
+        .route("/empty", any(empty))
+        .route("/trailers", any(trailers))
+        .route(
+            "/websocket",
+            any(async |upgrade: WebSocketUpgrade| -> Response<Body> { upgrade.on_upgrade(speak) }),
+        )
+        .route("/unwanted", get(|| async { switching_protocols() }))
         .layer(map_response(signed))
 }
 
@@ -91,6 +106,7 @@ async fn signed(mut response: Response<Body>) -> Response<Body> {
 
 #[derive(Deserialize)]
 struct Milliseconds {
+    #[serde(default)]
     ms: u64,
 }
 
@@ -124,7 +140,7 @@ async fn early(request: Request) -> &'static str {
 
 /// Ten pieces, one every `ms` milliseconds.
 async fn stream(Query(Milliseconds { ms }): Query<Milliseconds>) -> Body {
-    let pieces = futures_util::stream::unfold(0, move |piece| async move {
+    let pieces = stream::unfold(0, move |piece| async move {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         (piece < 10).then(|| (Ok::<_, Infallible>(format!("piece {piece}\n")), piece + 1))
     });
@@ -156,6 +172,44 @@ async fn ends(
     }))
 }
 
+#[derive(Deserialize)]
+struct Status {
+    status: u16,
+}
+
+/// A status without a body.
+async fn empty(Query(Status { status }): Query<Status>) -> StatusCode {
+    StatusCode::from_u16(status).expect("the tests ask for real ones")
+}
+
+/// The body of the request once more, a pause until the drain has begun, and the trailers of the request.
+async fn trailers(request: Request) -> Response<Body> {
+    let body = request.into_body().collect().await.expect("a whole body");
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    let data = stream::iter([Ok::<_, Infallible>(Frame::data(body.to_bytes()))]);
+    let trailers = stream::once(async move {
+        endless::draining().await;
+        Ok(Frame::trailers(trailers))
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(data.chain(trailers))));
+    response.headers_mut().insert("trailer", HeaderValue::from_static("x-checksum"));
+    response
+}
+
+/// A piece, and a while later what is not one.
+fn ending_badly(end: impl Fn() -> Result<&'static str, &'static str> + Send + 'static) -> Body {
+    let bad = stream::once(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        end()
+    });
+    Body::from_stream(stream::iter([Ok("piece\n")]).chain(bad))
+}
+
+async fn panic_when_draining() {
+    endless::draining().await;
+    panicking()
+}
+
 async fn restart() -> String {
     match endless::restart().await {
         Ok(pid) => format!("restarted {pid}"),
@@ -163,32 +217,29 @@ async fn restart() -> String {
     }
 }
 
-async fn until_draining() -> &'static str {
+/// A long poll that leaves when the drain begins, or `ms` milliseconds later.
+async fn until_draining(Query(Milliseconds { ms }): Query<Milliseconds>) -> &'static str {
     endless::draining().await;
+    tokio::time::sleep(Duration::from_millis(ms)).await;
     "draining"
 }
 
-/// Switches protocols, says when the drain begins, and gives every byte back until the client closes.
+/// Switches protocols, with `?draining` when the drain has begun, and echoes.
 async fn echo(mut request: Request) -> Response<Body> {
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let mut io = hyper_util::rt::TokioIo::new(upgraded);
-        let mut bytes = [0; 1024];
-        let mut draining = Some(endless::draining());
-        loop {
-            tokio::select! {
-                () = async { draining.as_mut().expect("still there").await }, if draining.is_some() => {
-                    draining = None;
-                    if io.write_all(b"draining\n").await.is_err() { return }
-                }
-                read = io.read(&mut bytes) => match read {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => if io.write_all(&bytes[..count]).await.is_err() { return },
-                }
-            }
-        }
-    });
+    if request.uri().query() == Some("draining") {
+        endless::draining().await;
+    }
+    tokio::spawn(give_back(hyper::upgrade::on(&mut request)));
+    switching_protocols()
+}
+
+/// What a proxy does with CONNECT: an answer, and then an echo.
+fn tunnel<B>(mut request: http::Request<B>) -> Response<Body> {
+    tokio::spawn(give_back(hyper::upgrade::on(&mut request)));
+    Response::new(Body::empty())
+}
+
+fn switching_protocols() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
@@ -200,6 +251,44 @@ async fn echo(mut request: Request) -> Response<Body> {
 async fn runtime() -> String {
     let runtime = tokio::runtime::Handle::current();
     format!("{:?} {}", runtime.runtime_flavor(), runtime.metrics().num_workers())
+}
+
+/// Says when the drain begins, and gives every byte back until the client closes.
+async fn give_back(upgrade: hyper::upgrade::OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let mut io = hyper_util::rt::TokioIo::new(upgraded);
+    let mut bytes = [0; 1024];
+    let mut draining = pin!(endless::draining().fuse());
+    loop {
+        let written = tokio::select! {
+            () = &mut draining => io.write_all(b"draining\n").await,
+            read = io.read(&mut bytes) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(count) => io.write_all(&bytes[..count]).await,
+            }
+        };
+        // Over HTTP/2 what was written waits for a flush.
+        if written.is_err() || io.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The same over a WebSocket, message by message.
+async fn speak(mut socket: WebSocket) {
+    let mut draining = pin!(endless::draining().fuse());
+    loop {
+        let message = tokio::select! {
+            () = &mut draining => Message::text("draining\n"),
+            message = socket.recv() => match message {
+                Some(Ok(message)) => message,
+                Some(Err(_)) | None => return,
+            }
+        };
+        if matches!(message, Message::Text(_)) && socket.send(message).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What a subprocess finds: its signal masks, and its descriptors.
@@ -267,17 +356,22 @@ fn spin(path: &str) {
     }
 }
 
-fn panicking() {
+fn panicking<T>() -> T {
     panic!("as the client wished");
 }
 
-/// The routes as a service that fails at `/error`, which axum's own handlers never do.
+/// The routes as a service that does what axum's own handlers never do: fail at `/error`, panic when it is
+/// called with `/panic_in_call`, answer CONNECT.
 pub(crate) fn failing_at_error(routes: Router) -> impl endless::HttpService {
     endless::service_fn(move |request: http::Request<endless::Body>| {
+        if request.uri().path() == "/panic_in_call" {
+            panicking()
+        }
         let routes = routes.clone();
         async move {
             match request.uri().path() {
                 "/error" => Err("as the client wished"),
+                _ if request.method() == Method::CONNECT => Ok(tunnel(request)),
                 _ => Ok(routes.oneshot(request).await.unwrap_or_else(|never| match never {})),
             }
         }
