@@ -149,8 +149,10 @@ impl http_body::Body for Body {
             Some(Ok(_)) if !self.is_end_stream() => Progress::Unread,
             Some(Ok(_)) | None => Progress::Ended,
         };
-        if self.progress != Progress::Unread {
-            (self.reading, self.deadline) = (None, None);
+        match self.progress {
+            Progress::Unread => {}
+            Progress::Ended => self.reading.take().into_iter().for_each(Reading::end),
+            Progress::Failed => self.reading = None,
         }
         Poll::Ready(frame)
     }

@@ -18,9 +18,9 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::state::{ConnectionState, Registered};
 use crate::listener::Stream;
 
-/// How long the client may take to close its side after ours. To close while something of the client's is on
-/// its way or unread is to reset the connection, and a reset takes the last response from a client that has
-/// not read it yet (RFC 9112, section 9.6).
+/// How long a client that has sent more than was read may take to close its side after ours. To close while
+/// something of the client's is on its way or unread is to reset the connection, and a reset takes the last
+/// response from a client that has not read it yet (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Io {
@@ -115,7 +115,10 @@ impl Write for Io {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        self.poll_linger(cx).map(Ok)
+        match self.state().has_unread() {
+            true => self.poll_linger(cx).map(Ok),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

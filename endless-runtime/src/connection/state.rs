@@ -25,6 +25,8 @@ pub(crate) struct ConnectionState {
     unflushed: AtomicBool,
     /// Bytes have come that no request has begun with yet.
     in_head: AtomicBool,
+    /// A body was given up before its end: its rest waits in the socket, or is still to come.
+    left_unread: AtomicBool,
     /// When the head began that is still on its way, for those who ask when a request began.
     head_began: Mutex<Option<Instant>>,
     /// Anything has come since the connection was told to leave.
@@ -88,6 +90,11 @@ impl ConnectionState {
         self.heard.store(true, Relaxed);
     }
 
+    /// Whether the client has sent, or is sending, what nobody has read as part of a request.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.in_head.load(Relaxed) || self.left_unread.load(Relaxed)
+    }
+
     /// Whether anything has come since this was last asked.
     pub(crate) fn take_heard(&self) -> bool {
         self.heard.swap(false, Relaxed)
@@ -114,7 +121,7 @@ impl ConnectionState {
 
     pub(crate) fn body_begins(self: &Arc<Self>) -> Reading {
         self.reading.fetch_add(1, Relaxed);
-        Reading { connection: Arc::clone(self) }
+        Reading { connection: Arc::clone(self), to_its_end: false }
     }
 
     pub(crate) fn request_begins(self: &Arc<Self>) -> InFlight {
@@ -192,10 +199,21 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub(crate) struct Reading {
     connection: Arc<ConnectionState>,
+    to_its_end: bool,
+}
+
+impl Reading {
+    /// The body was read to its end.
+    pub(crate) fn end(mut self) {
+        self.to_its_end = true;
+    }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
+        if !self.to_its_end {
+            self.connection.left_unread.store(true, Relaxed);
+        }
         self.connection.reading.fetch_sub(1, Relaxed);
         self.connection.has_less_in_flight();
     }
