@@ -26,7 +26,7 @@ doc:
 
 # The tests with the large counts.
 full:
-    FULL=1 cargo test --workspace --all-features --locked -- --test-threads=1
+    FULL=1 PROPTEST_CASES=20000 cargo test --workspace --all-features --locked -- --test-threads=1
 
 # What a request costs, against bare hyper 1.
 bench pairs="31":

@@ -290,7 +290,7 @@ impl Servers {
     }
 
     /// Lets all listeners go: those of `claimed` to the successor, the rest for good.
-    pub(crate) fn let_go(&self, claimed: &[Heirloom]) {
+    pub(crate) fn let_go(&self, claimed: &[&Heirloom]) {
         let mut table = self.table();
         table.gone = true;
         for entry in &table.entries {

@@ -5,10 +5,13 @@ use std::future::pending;
 use nix::unistd::getpid;
 use tokio::sync::mpsc;
 
-use super::Control;
+use super::{Control, finished};
 use crate::error::describe;
+use crate::handover::arriving::{Arriving, Do, Estate, Happened};
 use crate::handover::environment::FromPredecessor;
-use crate::handover::predecessor::{Estate, Predecessor, Wish};
+use crate::handover::message::Message;
+use crate::handover::predecessor::Predecessor;
+use crate::listener::ListenerNote;
 use crate::log::{self, event};
 use crate::pause::{self, Point};
 use crate::pid_file;
@@ -31,9 +34,8 @@ impl Control {
         if predecessor.is_some() {
             pause::at(Point::Serving);
         }
-        self.predecessor = predecessor.map(|mut predecessor| -> BoxFuture<'static, ()> {
-            Box::pin(async move { predecessor.asks_for_a_restart().await })
-        });
+        self.predecessor = predecessor
+            .map(|predecessor| -> BoxFuture<'static, ()> { Box::pin(predecessor.asks_for_a_restart()) });
         let (process, event) = (self.process, Event { signal: None, ..self.event(Signal::Hangup) });
         self.hooks.spawn(async move { process.hooks.run(Moment::Ready, &event).await });
         if let Some(wanted) = self.again.take() {
@@ -44,95 +46,92 @@ impl Control {
 
 /// Becomes the generation that serves: receives what a predecessor hands over, waits until every server is
 /// bound, and accepts once nobody else does. Returns the predecessor that is still there.
+///
+/// What is to be done at each moment is [`Arriving`]'s to say; here it is done.
 pub(super) async fn arrive(
     process: &'static Process,
     from: Option<FromPredecessor>,
-    failures: mpsc::UnboundedReceiver<Failure>,
+    mut failures: mpsc::UnboundedReceiver<Failure>,
 ) -> Option<Predecessor> {
     let mut predecessor = match from.map(Predecessor::meet) {
         Some(Ok(predecessor)) => Some(predecessor),
         Some(Err(error)) => end(&describe(&error)),
         None => None,
     };
-    let listeners = match &mut predecessor {
-        Some(predecessor) => match estate(predecessor).await {
-            Ok(estate) => {
-                process.set_generation(estate.generation.saturating_add(1));
-                estate.listeners
-            }
-            Err(reason) => end(&reason),
-        },
-        None => Vec::new(),
-    };
-    process.servers.inherit(listeners);
-    let predecessor = take_over(process, predecessor, failures).await;
-    process.servers.open();
-    enter(Stage::Serving);
-    predecessor
-}
-
-async fn estate(predecessor: &mut Predecessor) -> Result<Estate, String> {
-    pause::at(Point::Met);
-    let estate = predecessor.estate().await;
-    pause::at(Point::Inherited);
-    estate
-}
-
-async fn take_over(
-    process: &'static Process,
-    mut predecessor: Option<Predecessor>,
-    mut failures: mpsc::UnboundedReceiver<Failure>,
-) -> Option<Predecessor> {
-    let claimed = loop {
-        tokio::select! {
-            (claimed, removed) = process.servers.ready() => {
-                for note in removed {
-                    event!(
-                        WARN, "inherited listener not claimed: it counts as removed",
-                        address = note.local, requested = note.requested,
-                        hint = "if it is to be served, and only later, call endless::hold_ready() first"
-                    );
-                }
-                break claimed;
-            }
-            wish = next_wish(&mut predecessor) => match wish {
-                Wish::End(reason) => end(&reason),
-                Wish::Gone => predecessor = None,
-                // Not ready yet, whatever it says.
-                Wish::Go => {}
-            },
-            Some(Failure { reason, told }) = failures.recv() => {
-                if let Some(predecessor) = &mut predecessor {
-                    predecessor.report_failure(reason).await;
-                }
-                drop(told);
-            }
-        }
-    };
-    let mut waiting = predecessor?;
-    pause::at(Point::Bound);
-    waiting.report_ready(claimed).await;
-    pause::at(Point::SaidReady);
-    let wish = tokio::select! {
-        biased;
-        Some(Failure { reason, told }) = failures.recv() => {
-            waiting.report_failure(reason).await;
-            drop(told);
-            // Main is about to end this process; until then it must not take over.
-            pending().await
-        }
-        wish = waiting.wish() => wish,
-    };
-    match wish {
-        Wish::Go => {
-            pause::at(Point::HeardGo);
-            waiting.confirm().await;
-            pause::at(Point::Confirmed);
-            Some(waiting)
-        }
-        Wish::End(reason) => end(&reason),
-        Wish::Gone => None,
+    let is_successor = predecessor.is_some();
+    let mut arriving = Arriving::new();
+    let mut servers: Option<BoxFuture<'static, _>> = Some(Box::pin(process.servers.ready()));
+    // The first generation is one whose predecessor has left it nothing.
+    let mut first = (!is_successor).then_some(Happened::Gone);
+    if is_successor {
+        pause::at(Point::Met);
     }
+    loop {
+        // Dropped when its failure is told.
+        let mut _told = None;
+        let happened = match first.take() {
+            Some(happened) => happened,
+            None => tokio::select! {
+                biased;
+                Some(Failure { reason, told }) = failures.recv() => {
+                    _told = Some(told);
+                    Happened::Failed(reason)
+                }
+                happened = next(&mut predecessor) => happened,
+                (claimed, removed) = finished(&mut servers) => {
+                    say_what_is_removed(&removed);
+                    Happened::Bound(claimed)
+                }
+            },
+        };
+        for action in arriving.on(happened) {
+            match action {
+                Do::Inherit(estate) => inherit(process, estate, is_successor),
+                Do::Say(message) => say(&mut predecessor, message).await,
+                Do::Serve => {
+                    process.servers.open();
+                    enter(Stage::Serving);
+                    return predecessor;
+                }
+                Do::End(reason) => end(&reason),
+            }
+        }
+        if !arriving.has_predecessor() {
+            predecessor = None;
+        }
+    }
+}
+
+fn inherit(process: &'static Process, estate: Estate, is_successor: bool) {
+    if is_successor {
+        pause::at(Point::Inherited);
+        process.set_generation(estate.generation.saturating_add(1));
+    }
+    process.servers.inherit(estate.listeners);
+}
+
+fn say_what_is_removed(removed: &[ListenerNote]) {
+    for note in removed {
+        event!(
+            WARN,
+            "inherited listener not claimed: it counts as removed",
+            address = note.local,
+            requested = note.requested,
+            hint = "if it is to be served, and only later, call endless::hold_ready() first"
+        );
+    }
+}
+
+async fn say(predecessor: &mut Option<Predecessor>, message: Message) {
+    let Some(predecessor) = predecessor else { return };
+    let (before, after) = match message {
+        Message::Ready(_) => (Some(Point::Bound), Some(Point::SaidReady)),
+        Message::Confirmed => (Some(Point::HeardGo), Some(Point::Confirmed)),
+        _ => (None, None),
+    };
+    before.into_iter().for_each(pause::at);
+    predecessor.say(message).await;
+    after.into_iter().for_each(pause::at);
 }
 
 /// Ends a successor that its predecessor does not want any more, or that cannot understand it.
@@ -142,9 +141,9 @@ fn end(reason: &str) -> ! {
     sys::exit_now(1)
 }
 
-async fn next_wish(predecessor: &mut Option<Predecessor>) -> Wish {
+async fn next(predecessor: &mut Option<Predecessor>) -> Happened {
     match predecessor {
-        Some(predecessor) => predecessor.wish().await,
+        Some(predecessor) => predecessor.next().await,
         None => pending().await,
     }
 }

@@ -70,13 +70,13 @@ impl Control {
         self.process.starting.store(0, Relaxed);
         let Restart { mut wanted, .. } = self.restart.take().expect("it has just ended");
         match result {
-            Ok(successor) => {
+            Ok(mut successor) => {
                 self.process.succeeded.store(true, Relaxed);
                 let pid = successor.pid();
                 let generation = self.process.generation() + 1;
                 event!(INFO, "handed over", pid = getpid(), successor = pid, generation = generation);
                 wanted.answer(|| Ok(pid));
-                self.pass_on(&successor).await;
+                self.pass_on(&mut successor).await;
                 let event = wanted.event.with(Outcome::Restarted { pid });
                 self.handed_over(successor, event);
             }
@@ -90,7 +90,7 @@ impl Control {
     }
 
     /// What was asked of this process while it handed over is the successor's to do.
-    async fn pass_on(&mut self, successor: &Successor) {
+    async fn pass_on(&mut self, successor: &mut Successor) {
         if self.life != Life::Going {
             successor.terminate();
         }
@@ -103,7 +103,7 @@ impl Control {
     fn handed_over(&mut self, successor: Successor, event: Event) {
         pause::at(Point::LetGo);
         match self.life {
-            Life::Going => self.begin_drain(Cause::Restarted { successor, event }),
+            Life::Going => self.begin_drain(Cause::Restarted { successor: Box::new(successor), event }),
             Life::Stopping | Life::Draining | Life::Drained => {
                 tokio::spawn(successor.ended());
                 self.run_post_hooks(event);

@@ -32,7 +32,7 @@ pub(super) enum Cause {
     /// A stop before this process served, while its predecessor does.
     CalledOff(Event),
     Restarted {
-        successor: Successor,
+        successor: Box<Successor>,
         event: Event,
     },
 }
@@ -143,7 +143,7 @@ async fn drain(process: &'static Process, cause: Cause) {
         Cause::CalledOff(_) => return process.servers.emptied().await,
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
-            tokio::spawn(watch_over(successor));
+            tokio::spawn(watch_over(*successor));
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
             (event, false)
         }

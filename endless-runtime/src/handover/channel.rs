@@ -23,6 +23,16 @@ pub(crate) struct Channel {
     received: BytesMut,
     /// Descriptors arrive no later than the first byte of their message, and in the messages' order.
     descriptors: VecDeque<OwnedFd>,
+    outgoing: VecDeque<Frame>,
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// They go with the first byte, and then never again.
+    descriptors: Vec<OwnedFd>,
 }
 
 /// Why nothing more can be received.
@@ -48,52 +58,64 @@ impl Channel {
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true)?;
         let socket = UnixStream::from_std(socket)?;
-        Ok(Self { socket, received: BytesMut::new(), descriptors: VecDeque::new() })
+        let (received, descriptors, outgoing) = (BytesMut::new(), VecDeque::new(), VecDeque::new());
+        Ok(Self { socket, received, descriptors, outgoing })
     }
 
-    /// # Cancel safety
-    ///
-    /// Not cancel safe: a message may be left half sent, so a cancelled channel must be dropped.
-    pub(crate) async fn send(&self, message: Message) -> io::Result<()> {
+    /// Lets a message go out with the next [`Channel::flush`] or [`Channel::receive`].
+    pub(crate) fn queue(&mut self, message: Message) {
         let (bytes, descriptors) = message.into_frame();
-        self.send_frame(&bytes, &descriptors).await
+        self.outgoing.push_back(Frame { bytes, sent: 0, descriptors });
     }
 
-    /// Sends listeners without giving this process's own up.
+    /// Queues listeners without giving this process's own up.
     ///
-    /// # Cancel safety
+    /// # Errors
     ///
-    /// As [`Channel::send`].
-    pub(crate) async fn send_listeners(&self, heirlooms: &[Heirloom]) -> io::Result<()> {
+    /// If there are no descriptors left for their duplicates.
+    pub(crate) fn queue_listeners(&mut self, heirlooms: &[Heirloom]) -> io::Result<()> {
         for some in heirlooms.chunks(MAX_DESCRIPTORS) {
             let listeners: io::Result<_> = some.iter().map(Heirloom::duplicate).collect();
-            self.send(Message::Listeners(listeners?)).await?;
+            self.queue(Message::Listeners(listeners?));
         }
         Ok(())
     }
 
-    async fn send_frame(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
-        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let mut sent = 0;
-        while sent < bytes.len() {
-            // With the first byte, and then never again.
-            let numbers = if sent == 0 { &numbers[..] } else { &[] };
-            sent +=
-                self.socket.async_io(Interest::WRITABLE, || self.send_some(&bytes[sent..], numbers)).await?;
+    /// Sends what is queued. Cancel safe.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while let Some(frame) = self.outgoing.front_mut() {
+            self.socket.async_io(Interest::WRITABLE, || frame.send_some(&self.socket)).await?;
+            self.drop_sent();
         }
         Ok(())
     }
 
-    fn send_some(&self, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<usize> {
-        let rights = [ControlMessage::ScmRights(descriptors)];
-        let control = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
-        let slices = [IoSlice::new(bytes)];
-        // A peer that is gone is an error here, not a SIGPIPE.
-        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?;
-        Ok(sent)
+    /// Sends as much of what is queued as can be sent at once.
+    pub(crate) fn flush_now(&mut self) -> io::Result<()> {
+        while let Some(frame) = self.outgoing.front_mut() {
+            match frame.send_some(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                sent => sent?,
+            }
+            self.drop_sent();
+        }
+        Ok(())
     }
 
-    /// The next message that this build knows; `None` when the other side has closed. Cancel safe.
+    /// Sends a message, after what is queued. Cancel safe: what is not sent stays queued.
+    pub(crate) async fn send(&mut self, message: Message) -> io::Result<()> {
+        self.queue(message);
+        self.flush().await
+    }
+
+    fn drop_sent(&mut self) {
+        if self.outgoing.front().is_some_and(|frame| frame.sent == frame.bytes.len()) {
+            self.outgoing.pop_front();
+        }
+    }
+
+    /// The next message that this build knows; `None` when the other side has closed. What is queued goes
+    /// out meanwhile. Cancel safe.
     ///
     /// # Errors
     ///
@@ -101,12 +123,34 @@ impl Channel {
     pub(crate) async fn receive(&mut self) -> Result<Option<Message>, ChannelError> {
         loop {
             match self.parse()? {
-                Some(Message::Unknown(_)) => {}
+                Some(Message::Unknown(_)) => continue,
                 Some(message) => return Ok(Some(message)),
-                None if self.fill().await? == 0 => return Ok(None),
                 None => {}
             }
+            let interest = match self.outgoing.is_empty() {
+                true => Interest::READABLE,
+                false => Interest::READABLE | Interest::WRITABLE,
+            };
+            let ready = self.socket.ready(interest).await?;
+            if ready.is_writable() {
+                self.flush_some()?;
+            }
+            if ready.is_readable() && self.fill()? == Some(0) {
+                return Ok(None);
+            }
         }
+    }
+
+    fn flush_some(&mut self) -> io::Result<()> {
+        let Some(frame) = self.outgoing.front_mut() else { return Ok(()) };
+        match self.socket.try_io(Interest::WRITABLE, || frame.send_some(&self.socket)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // What it had to say may still be there to read, its end too.
+            Err(error) if is_broken(&error) => self.outgoing.clear(),
+            sent => sent?,
+        }
+        self.drop_sent();
+        Ok(())
     }
 
     fn parse(&mut self) -> Result<Option<Message>, ChannelError> {
@@ -125,10 +169,14 @@ impl Channel {
         Ok(Some(Message::parse(kind, &payload, descriptors)?))
     }
 
-    async fn fill(&mut self) -> Result<usize, ChannelError> {
+    /// Reads what has come; 0 at its end, `None` if there is nothing.
+    fn fill(&mut self) -> Result<Option<usize>, ChannelError> {
         let mut space = vec![0; READ];
-        let (count, descriptors, lost) =
-            self.socket.async_io(Interest::READABLE, || receive_some(&self.socket, &mut space)).await?;
+        let received = self.socket.try_io(Interest::READABLE, || receive_some(&self.socket, &mut space));
+        let (count, descriptors, lost) = match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            received => received?,
+        };
         if lost {
             return Err(ChannelError::DescriptorsLost);
         }
@@ -137,9 +185,27 @@ impl Channel {
         match self.descriptors.len() {
             // More than one message carries, as nobody sends who keeps to the protocol.
             pending if pending > 2 * MAX_DESCRIPTORS => Err(Malformed::Descriptors(pending).into()),
-            _ => Ok(count),
+            _ => Ok(Some(count)),
         }
     }
+}
+
+impl Frame {
+    fn send_some(&mut self, socket: &UnixStream) -> io::Result<()> {
+        let numbers: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let control = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
+        let slices = [IoSlice::new(&self.bytes[self.sent..])];
+        // A peer that is gone is an error here, not a SIGPIPE.
+        self.sent += sendmsg::<()>(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?;
+        self.descriptors.clear();
+        Ok(())
+    }
+}
+
+/// Whether the other side is gone.
+pub(super) fn is_broken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Reads bytes and descriptors; says too whether the kernel could not install all of them.
@@ -203,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_arrive_in_order_with_their_own_descriptors() {
-        let (near, mut far) = pair();
+        let (mut near, mut far) = pair();
         near.send(Message::Hello(Hello { protocol: 1, generation: 7 })).await.expect("sent");
         let first = listener(1);
         let inode = nix::sys::stat::fstat(&first.1).expect("open").st_ino;

@@ -16,12 +16,16 @@
 //! serves on. From then on the successor serves, whatever becomes of the predecessor. Nothing in here knows
 //! of HTTP.
 
+pub(crate) mod arriving;
 pub(crate) mod channel;
 pub(crate) mod environment;
 pub(crate) mod launch;
-mod message;
+pub(crate) mod message;
 pub(crate) mod predecessor;
 mod process;
+mod replacing;
+#[cfg(test)]
+mod schedules;
 pub(crate) mod successor;
 
 /// The version of the protocol that this build speaks. It is only ever told, never compared to refuse: a

@@ -1,40 +1,19 @@
-//! The successor's side: receiving what the predecessor hands over, reporting ready, and taking over.
+//! The predecessor, as its successor knows it: somebody at the other end of a channel.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use nix::unistd::Pid;
 
-use super::PROTOCOL;
-use super::channel::{Channel, ChannelError};
+use super::arriving::Happened;
+use super::channel::{Channel, ChannelError, is_broken};
 use super::environment::FromPredecessor;
-use super::message::{Message, Ready, Reason};
-use crate::listener::ListenerNote;
+use super::message::Message;
 
 /// The process that this one takes over from.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     channel: Channel,
     pid: Pid,
-}
-
-/// Everything that was handed over.
-#[derive(Debug, Default)]
-pub(crate) struct Estate {
-    /// The predecessor's generation.
-    pub(crate) generation: u64,
-    pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
-}
-
-/// What the predecessor wants of a successor that is not serving yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Accept: it does not any more.
-    Go,
-    /// End: the reason.
-    End(String),
-    /// Nothing any more: it is gone, and nobody serves until this process does.
-    Gone,
 }
 
 impl Predecessor {
@@ -47,85 +26,34 @@ impl Predecessor {
         self.pid
     }
 
-    /// Receives what is handed over. Of one that dies meanwhile, what has come. One that lives is told what
-    /// was wrong.
-    ///
-    /// # Errors
-    ///
-    /// Why this process must end.
-    pub(crate) async fn estate(&mut self) -> Result<Estate, String> {
-        let mut estate = Estate::default();
-        loop {
-            match self.channel.receive().await {
-                Ok(Some(Message::Hello(hello))) => estate.generation = hello.generation,
-                Ok(Some(Message::Listeners(listeners))) => estate.listeners.extend(listeners),
-                Ok(Some(Message::CallOff(Reason { reason }))) => return Err(reason),
-                Ok(Some(Message::Complete) | None) => return Ok(estate),
-                Ok(Some(_)) => {}
-                Err(error) => match is_gone(&error) {
-                    Ok(()) => return Ok(estate),
-                    Err(reason) => {
-                        self.report_failure(reason.clone()).await;
-                        return Err(reason);
-                    }
-                },
-            }
+    /// What happens next on its side. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Happened {
+        match self.channel.receive().await {
+            Ok(Some(message)) => Happened::Said(message),
+            Ok(None) => Happened::Gone,
+            // A broken socket means what a closed one means.
+            Err(ChannelError::Io(error)) if is_broken(&error) => Happened::Gone,
+            Err(error) => Happened::Broken(error.to_string()),
         }
     }
 
-    /// Says that this process could accept. If the predecessor is gone, [`Predecessor::wish`] will tell.
-    pub(crate) async fn report_ready(&mut self, claimed: Vec<usize>) {
-        let _unheard = self.channel.send(Message::Ready(Ready { protocol: PROTOCOL, claimed })).await;
-    }
-
-    /// Says what went wrong, for the predecessor's log.
-    pub(crate) async fn report_failure(&mut self, reason: String) {
-        let _unheard = self.channel.send(Message::Failed(Reason { reason })).await;
-    }
-
-    /// The predecessor's next wish. Cancel safe.
-    pub(crate) async fn wish(&mut self) -> Wish {
-        loop {
-            match self.channel.receive().await {
-                Ok(Some(Message::Go)) => return Wish::Go,
-                Ok(Some(Message::CallOff(Reason { reason }))) => return Wish::End(reason),
-                Ok(Some(_)) => {}
-                Ok(None) => return Wish::Gone,
-                Err(error) => return is_gone(&error).map_or_else(Wish::End, |()| Wish::Gone),
-            }
-        }
-    }
-
-    /// Says that this process accepts from now on.
-    pub(crate) async fn confirm(&mut self) {
-        // If nobody hears it, nobody else accepts either.
-        let _unheard = self.channel.send(Message::Confirmed).await;
+    /// Says something. If it is not heard, the predecessor is gone, and [`Predecessor::next`] will tell.
+    pub(crate) async fn say(&mut self, message: Message) {
+        let _unheard = self.channel.send(message).await;
     }
 
     /// Resolves when the predecessor passes a restart on that it was asked for while this process started;
     /// never, if it closes the channel without.
-    pub(crate) async fn asks_for_a_restart(&mut self) {
+    pub(crate) async fn asks_for_a_restart(mut self) {
         loop {
             match self.channel.receive().await {
                 Ok(Some(Message::RestartAgain)) => return,
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => std::future::pending().await,
+                Ok(None) | Err(_) => break,
             }
         }
+        // This process lives on for weeks, with no descriptor that nobody will use.
+        drop(self);
+        std::future::pending().await
     }
-}
-
-/// A broken socket means what a closed one means. Anything else means that the two do not understand each
-/// other: the predecessor lives, serves on, and this process must not.
-fn is_gone(error: &ChannelError) -> Result<(), String> {
-    match error {
-        ChannelError::Io(error) if is_broken(error) => Ok(()),
-        ChannelError::Io(_) | ChannelError::Malformed(_) | ChannelError::DescriptorsLost => {
-            Err(error.to_string())
-        }
-    }
-}
-
-fn is_broken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

@@ -1,42 +1,43 @@
-//! The predecessor's side: starting a successor, awaiting that it is ready, and letting go.
+//! The predecessor's side: a successor is started, and does or does not take over.
+//!
+//! What is to be done at each moment is [`Replacing`]'s to say; here it is done.
 
-use std::future::Future;
+use std::collections::VecDeque;
+use std::future::{Future, pending};
 use std::time::Duration;
 
 use nix::sys::signal::Signal as Number;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::PROTOCOL;
 use super::channel::Channel;
 use super::launch::Launch;
-use super::message::{Hello, Message, Ready, Reason};
+use super::message::{Hello, Message, Reason};
 use super::process::Process;
+use super::replacing::{Do, Happened, Replacing};
 use crate::error::describe;
 use crate::pause::{self, Point};
 use crate::servers::{Heirloom, Servers};
+use crate::service::BoxFuture;
 use crate::signal::Signal;
 
-/// For how long a successor that was told to go may take to confirm.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long a successor that serves may take to hear one thing more.
+const HEARING_TIME: Duration = Duration::from_secs(1);
 
-/// For how long one that is called off may take to end by itself, and one that closed its channel to say
-/// with which status it ends.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A successor that serves.
+/// A successor, and what this process knows of it.
 #[derive(Debug)]
 pub(crate) struct Successor {
     process: Process,
     channel: Channel,
-    /// What it said went wrong.
-    last_words: Option<String>,
+    /// Whether anything more may come from it.
+    listening: bool,
 }
 
 /// Replaces this process: when this returns a successor, it accepts and this process does not any more.
 ///
 /// The successor starts with the signals of `blocked` blocked. `called_off` resolves with a reason if the
-/// successor is not wanted any more; once it was told to go, it is not asked again. `started` is told the PID
-/// as soon as there is one.
+/// successor is not wanted any more; once it was told to go, that is too late. `started` is told the PID as
+/// soon as there is one.
 ///
 /// # Errors
 ///
@@ -47,31 +48,91 @@ pub(crate) async fn replace(
     servers: &Servers,
     generation: u64,
     ready_timeout: Duration,
-    called_off: impl Future<Output = String>,
+    called_off: impl Future<Output = String> + Send,
     started: impl FnOnce(i32),
 ) -> Result<Successor, String> {
     let mut successor = Successor::start(launch, blocked)?;
     started(successor.process.pid().as_raw());
     pause::at(Point::Started);
+    let mut replacing = Replacing::new(ready_timeout);
+    let mut clock = Clock::of(&replacing);
+    let mut called_off: CalledOff<'_> = Some(Box::pin(called_off));
     let heirlooms = servers.heirlooms();
-    let ready = tokio::select! {
-        biased;
-        reason = called_off => Err(reason),
-        ready = timeout(ready_timeout, successor.make_ready(generation, &heirlooms)) => {
-            ready.unwrap_or_else(|_| Err(format!("the successor was not ready within {ready_timeout:?}")))
-        }
-    };
-    let result = match ready {
-        Ok(ready) => successor.go(servers, heirlooms, &ready).await,
-        Err(reason) => Err(reason),
-    };
-    match result {
-        Ok(()) => Ok(successor),
-        Err(reason) => {
-            successor.end(&reason).await;
-            Err(reason)
+    let mut happened = VecDeque::from_iter(successor.hand_over(generation, &heirlooms).err());
+    pause::at(Point::HandedOver);
+    loop {
+        let next = match happened.pop_front() {
+            Some(next) => next,
+            None => successor.next(&mut called_off, clock.over(&replacing)).await,
+        };
+        for action in replacing.on(next) {
+            match action {
+                Do::Pause => {
+                    pause::at(Point::HeardReady);
+                    servers.pause();
+                    pause::at(Point::Paused);
+                    happened.push_back(Happened::Paused);
+                }
+                Do::Go => {
+                    successor.say(Message::Go);
+                    pause::at(Point::SaidGo);
+                }
+                Do::Reopen => servers.open(),
+                Do::LetGo(claimed) => {
+                    pause::at(Point::HeardConfirmed);
+                    servers.let_go(&at_places(&heirlooms, &claimed));
+                }
+                Do::CallOff(reason) => successor.say(Message::CallOff(Reason { reason })),
+                Do::Kill => successor.process.kill(),
+                Do::Finish(result) => return result.map(|()| successor),
+            }
         }
     }
+}
+
+/// The time that a state may last, counted from its beginning.
+struct Clock {
+    state: u32,
+    deadline: Option<Instant>,
+}
+
+impl Clock {
+    fn of(replacing: &Replacing) -> Self {
+        let (state, time) = replacing.time();
+        // A time beyond the end of time is none.
+        Self { state, deadline: time.and_then(|time| Instant::now().checked_add(time)) }
+    }
+
+    fn over(&mut self, replacing: &Replacing) -> impl Future<Output = ()> + use<> {
+        if replacing.time().0 != self.state {
+            *self = Self::of(replacing);
+        }
+        let deadline = self.deadline;
+        async move {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => pending().await,
+            }
+        }
+    }
+}
+
+/// Resolves once at most.
+type CalledOff<'a> = Option<BoxFuture<'a, String>>;
+
+async fn reason_of(called_off: &mut CalledOff<'_>) -> String {
+    match called_off {
+        Some(future) => {
+            let reason = future.await;
+            *called_off = None;
+            reason
+        }
+        None => pending().await,
+    }
+}
+
+fn at_places<'a>(heirlooms: &'a [Heirloom], places: &[usize]) -> Vec<&'a Heirloom> {
+    places.iter().filter_map(|place| heirlooms.get(*place)).collect()
 }
 
 impl Successor {
@@ -79,7 +140,7 @@ impl Successor {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (channel, far) = Channel::pair().map_err(failed)?;
         let process = launch.start(far, blocked).map_err(failed)?;
-        Ok(Self { process, channel, last_words: None })
+        Ok(Self { process, channel, listening: true })
     }
 
     /// The successor's process ID.
@@ -87,107 +148,52 @@ impl Successor {
         self.process.pid().as_raw().unsigned_abs()
     }
 
-    async fn make_ready(&mut self, generation: u64, heirlooms: &[Heirloom]) -> Result<Ready, String> {
-        let Self { process, channel, last_words } = self;
-        let failure = tokio::select! {
-            biased;
-            ready = until_ready(channel, last_words, generation, heirlooms) => match ready {
-                Ok(ready) => return Ok(ready),
-                Err(failure) => failure,
-            },
-            ended = process.ended() => format!("the successor {ended} before it was ready"),
-        };
-        Err(self.explain(failure).await)
+    /// Hands everything over; what the kernel does not take at once goes out later.
+    fn hand_over(&mut self, generation: u64, heirlooms: &[Heirloom]) -> Result<(), Happened> {
+        let failed = |error| Happened::Broken(format!("cannot hand over: {}", describe(&error)));
+        self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation }));
+        self.channel.queue_listeners(heirlooms).map_err(failed)?;
+        self.channel.queue(Message::Complete);
+        self.channel.flush_now().map_err(failed)
     }
 
-    /// Gives a failure the reason that the successor may have left in the channel, and the status with
-    /// which it may be ending.
-    async fn explain(&mut self, failure: String) -> String {
-        let failure = match timeout(END_TIMEOUT, self.process.ended()).await {
-            Ok(ended) => format!("the successor {ended} before it was ready"),
-            Err(_lives) => failure,
-        };
-        self.with_last_words(failure).await
+    fn say(&mut self, message: Message) {
+        self.channel.queue(message);
+        // One that does not read any more will be seen to end, or to be late.
+        let _unheard = self.channel.flush_now();
     }
 
-    async fn with_last_words(&mut self, failure: String) -> String {
-        let Self { channel, last_words, .. } = self;
-        while let Ok(Ok(Some(message))) = timeout(Duration::ZERO, channel.receive()).await {
-            if let Message::Failed(Reason { reason }) = message {
-                *last_words = Some(reason);
-            }
-        }
-        match last_words {
-            Some(reason) => format!("{failure}: {reason}"),
-            None => failure,
-        }
-    }
-
-    /// Stops accepting, and lets the successor. Connections wait in the kernel's queue in between.
-    async fn go(&mut self, servers: &Servers, heirlooms: Vec<Heirloom>, ready: &Ready) -> Result<(), String> {
-        pause::at(Point::HeardReady);
-        servers.pause();
-        pause::at(Point::Paused);
-        if let Err(reason) = self.confirm().await {
-            // It may have begun to accept: it must be gone before this process accepts again.
-            self.process.kill();
-            self.process.ended().await;
-            servers.open();
-            return Err(self.with_last_words(reason).await);
-        }
-        pause::at(Point::HeardConfirmed);
-        let numbered = heirlooms.into_iter().enumerate();
-        let claimed: Vec<Heirloom> = numbered
-            .filter(|(number, _)| ready.claimed.contains(number))
-            .map(|(_, heirloom)| heirloom)
-            .collect();
-        servers.let_go(&claimed);
-        Ok(())
-    }
-
-    async fn confirm(&mut self) -> Result<(), String> {
-        let Self { process, channel, last_words } = self;
-        let failed = |error| format!("the successor cannot be told to go: {}", describe(&error));
-        let confirmed = async {
-            channel.send(Message::Go).await.map_err(failed)?;
-            pause::at(Point::SaidGo);
-            loop {
-                match channel.receive().await {
-                    Ok(Some(Message::Confirmed)) => return Ok(()),
-                    Ok(Some(Message::Failed(Reason { reason }))) => *last_words = Some(reason),
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Err("the successor closed the channel at the last moment".to_owned()),
-                    Err(error) => return Err(error.to_string()),
-                }
-            }
-        };
+    /// What happens next.
+    async fn next(&mut self, called_off: &mut CalledOff<'_>, too_late: impl Future<Output = ()>) -> Happened {
+        let Self { process, channel, listening } = self;
         tokio::select! {
             biased;
-            confirmed = timeout(CONFIRM_TIMEOUT, confirmed) => confirmed.unwrap_or_else(|_| {
-                Err(format!("the successor did not confirm within {CONFIRM_TIMEOUT:?}"))
-            }),
-            ended = process.ended() => Err(format!("the successor {ended} at the last moment")),
-        }
-    }
-
-    /// Ends and reaps a successor that is not wanted: it is told, and killed if it does not listen.
-    async fn end(&mut self, reason: &str) {
-        let call_off = Message::CallOff(Reason { reason: reason.to_owned() });
-        let told = async {
-            // One that does not read any more is killed all the same.
-            let _unheard = self.channel.send(call_off).await;
-            self.process.ended().await;
-        };
-        if timeout(END_TIMEOUT, told).await.is_err() {
-            self.process.kill();
-            self.process.ended().await;
+            reason = reason_of(called_off) => Happened::CalledOff(reason),
+            received = channel.receive(), if *listening => match received {
+                // One that is gone already serves nobody.
+                Ok(Some(Message::Confirmed)) => match timeout(Duration::ZERO, process.ended()).await {
+                    Ok(how) => Happened::Ended(how),
+                    Err(_lives) => Happened::Said(Message::Confirmed),
+                },
+                Ok(Some(message)) => Happened::Said(message),
+                Ok(None) => {
+                    *listening = false;
+                    Happened::Closed
+                }
+                Err(error) => {
+                    *listening = false;
+                    Happened::Broken(error.to_string())
+                }
+            },
+            how = process.ended() => Happened::Ended(how),
+            () = too_late => Happened::TimeOut,
         }
     }
 
     /// Passes on that one more restart was asked for.
-    pub(crate) async fn restart_again(&self) {
+    pub(crate) async fn restart_again(&mut self) {
         // If it is gone there is nobody to restart.
-        let _unheard = timeout(END_TIMEOUT, self.channel.send(Message::RestartAgain)).await;
+        let _unheard = timeout(HEARING_TIME, self.channel.send(Message::RestartAgain)).await;
     }
 
     /// Passes on that the service is to stop.
@@ -199,30 +205,5 @@ impl Successor {
     pub(crate) async fn ended(mut self) -> String {
         drop(self.channel);
         self.process.ended().await
-    }
-}
-
-/// Hands everything over and awaits [`Message::Ready`].
-async fn until_ready(
-    channel: &mut Channel,
-    last_words: &mut Option<String>,
-    generation: u64,
-    heirlooms: &[Heirloom],
-) -> Result<Ready, String> {
-    let handed_over = async {
-        channel.send(Message::Hello(Hello { protocol: PROTOCOL, generation })).await?;
-        channel.send_listeners(heirlooms).await?;
-        channel.send(Message::Complete).await
-    };
-    handed_over.await.map_err(|error| format!("cannot hand over: {}", describe(&error)))?;
-    pause::at(Point::HandedOver);
-    loop {
-        match channel.receive().await {
-            Ok(Some(Message::Ready(ready))) => return Ok(ready),
-            Ok(Some(Message::Failed(Reason { reason }))) => *last_words = Some(reason),
-            Ok(Some(_)) => {}
-            Ok(None) => return Err("the successor closed the channel before it was ready".to_owned()),
-            Err(error) => return Err(error.to_string()),
-        }
     }
 }
