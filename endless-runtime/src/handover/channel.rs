@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::message::{HEADER, Header, MAX_DESCRIPTORS, Malformed, Message};
+use crate::error::describe;
 use crate::servers::Heirloom;
 use crate::sys;
 
@@ -38,7 +39,7 @@ struct Frame {
 /// Why nothing more can be received.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChannelError {
-    #[error("the channel failed: {0}")]
+    #[error("the channel failed: {}", describe(.0))]
     Io(#[from] io::Error),
     #[error("the other side sent {0}")]
     Malformed(#[from] Malformed),
@@ -175,6 +176,8 @@ impl Channel {
         let received = self.socket.try_io(Interest::READABLE, || receive_some(&self.socket, &mut space));
         let (count, descriptors, lost) = match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            // It has closed without reading everything.
+            Err(error) if is_broken(&error) => return Ok(Some(0)),
             received => received?,
         };
         if lost {
@@ -203,8 +206,8 @@ impl Frame {
     }
 }
 
-/// Whether the other side is gone.
-pub(super) fn is_broken(error: &io::Error) -> bool {
+/// Whether the other side is gone: a broken socket means what a closed one means.
+fn is_broken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 

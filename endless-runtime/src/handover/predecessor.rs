@@ -5,7 +5,7 @@ use std::io;
 use nix::unistd::Pid;
 
 use super::arriving::Happened;
-use super::channel::{Channel, ChannelError, is_broken};
+use super::channel::Channel;
 use super::environment::FromPredecessor;
 use super::message::Message;
 
@@ -31,8 +31,6 @@ impl Predecessor {
         match self.channel.receive().await {
             Ok(Some(message)) => Happened::Said(message),
             Ok(None) => Happened::Gone,
-            // A broken socket means what a closed one means.
-            Err(ChannelError::Io(error)) if is_broken(&error) => Happened::Gone,
             Err(error) => Happened::Broken(error.to_string()),
         }
     }
