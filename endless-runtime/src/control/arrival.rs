@@ -31,9 +31,8 @@ impl Control {
         if predecessor.is_some() {
             pause::at(Point::Serving);
         }
-        self.predecessor = predecessor.map(|mut predecessor| -> BoxFuture<'static, ()> {
-            Box::pin(async move { predecessor.asks_for_a_restart().await })
-        });
+        self.predecessor = predecessor
+            .map(|predecessor| -> BoxFuture<'static, ()> { Box::pin(predecessor.asks_for_a_restart()) });
         let (process, event) = (self.process, Event { signal: None, ..self.event(Signal::Hangup) });
         self.hooks.spawn(async move { process.hooks.run(Moment::Ready, &event).await });
         if let Some(wanted) = self.again.take() {

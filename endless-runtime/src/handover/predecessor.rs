@@ -104,14 +104,17 @@ impl Predecessor {
 
     /// Resolves when the predecessor passes a restart on that it was asked for while this process started;
     /// never, if it closes the channel without.
-    pub(crate) async fn asks_for_a_restart(&mut self) {
+    pub(crate) async fn asks_for_a_restart(mut self) {
         loop {
             match self.channel.receive().await {
                 Ok(Some(Message::RestartAgain)) => return,
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => std::future::pending().await,
+                Ok(None) | Err(_) => break,
             }
         }
+        // This process lives on for weeks, with no descriptor that nobody will use.
+        drop(self);
+        std::future::pending().await
     }
 }
 
