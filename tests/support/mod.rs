@@ -7,6 +7,7 @@
 mod cargo;
 mod client;
 mod counts;
+pub(crate) mod faults;
 mod h2_client;
 mod h2_frames;
 mod http1;
@@ -30,7 +31,7 @@ pub(crate) use h2_frames::{
 };
 pub(crate) use http1::{Connection, Response};
 pub(crate) use plan::Plan;
-pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};
+pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder};
 pub(crate) use random::Random;
 pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use running::Running;

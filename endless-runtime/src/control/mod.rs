@@ -14,10 +14,12 @@ mod stop;
 use std::future::pending;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use nix::unistd::getpid;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::error::{Error, Result, describe};
 use crate::hammer::Hammer;
@@ -143,11 +145,26 @@ impl Control {
                 command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
                 predecessor = finished(&mut self.arrival) => self.on_arrival(predecessor),
                 () = finished(&mut self.predecessor) => self.restart_wanted(self.event(Signal::Hangup), None),
-                result = attempted(&mut self.restart) => self.on_restart_end(result).await,
+                result = attempted(&mut self.restart) => {
+                    self.hear_what_came().await;
+                    self.on_restart_end(result).await;
+                }
                 cause = finished(&mut self.stopping) => self.begin_drain(cause),
                 () = finished(&mut self.drain) => self.on_drained(),
                 Some(_) = self.hooks.join_next() => self.finish_if_drained(),
             }
+        }
+    }
+
+    /// What was asked for before a restart had its outcome was asked for during it: a SIGTERM is meant for
+    /// the successor too, and a SIGHUP must not find that this process drains.
+    async fn hear_what_came(&mut self) {
+        // No time at all, but the runtime looks at its descriptors before it says that it is over.
+        while let Ok(received) = timeout(Duration::ZERO, next_signal(&mut self.signals)).await {
+            self.on_signal(received);
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            self.on_command(command);
         }
     }
 
