@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::message::{HEADER, Header, MAX_DESCRIPTORS, Malformed, Message};
+use crate::error::describe;
 use crate::servers::Heirloom;
 use crate::sys;
 
@@ -28,7 +29,7 @@ pub(crate) struct Channel {
 /// Why nothing more can be received.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChannelError {
-    #[error("the channel failed: {0}")]
+    #[error("the channel failed: {}", describe(.0))]
     Io(#[from] io::Error),
     #[error("the other side sent {0}")]
     Malformed(#[from] Malformed),
@@ -101,10 +102,16 @@ impl Channel {
     pub(crate) async fn receive(&mut self) -> Result<Option<Message>, ChannelError> {
         loop {
             match self.parse()? {
-                Some(Message::Unknown(_)) => {}
+                Some(Message::Unknown(_)) => continue,
                 Some(message) => return Ok(Some(message)),
-                None if self.fill().await? == 0 => return Ok(None),
                 None => {}
+            }
+            match self.fill().await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                // It has closed without reading everything.
+                Err(ChannelError::Io(error)) if is_broken(&error) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -140,6 +147,11 @@ impl Channel {
             _ => Ok(count),
         }
     }
+}
+
+/// Whether the other side is gone: a broken socket means what a closed one means.
+pub(super) fn is_broken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Reads bytes and descriptors; says too whether the kernel could not install all of them.
@@ -231,6 +243,16 @@ mod tests {
             let (message, ()) = tokio::join!(far.receive(), rest);
             assert!(matches!(message, Ok(Some(Message::Hello(hello))) if hello.generation == 7));
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_closes_without_reading_everything_has_closed() {
+        let (mut near, far) = pair();
+        near.send(Message::Complete).await.expect("sent");
+        far.send(Message::Go).await.expect("sent");
+        drop(far);
+        assert!(matches!(near.receive().await, Ok(Some(Message::Go))), "its last words are heard");
+        assert!(matches!(near.receive().await, Ok(None)));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use nix::unistd::Pid;
 
 use super::PROTOCOL;
-use super::channel::{Channel, ChannelError};
+use super::channel::Channel;
 use super::environment::FromPredecessor;
 use super::message::{Message, Ready, Reason};
 use crate::listener::ListenerNote;
@@ -62,13 +62,11 @@ impl Predecessor {
                 Ok(Some(Message::CallOff(Reason { reason }))) => return Err(reason),
                 Ok(Some(Message::Complete) | None) => return Ok(estate),
                 Ok(Some(_)) => {}
-                Err(error) => match is_gone(&error) {
-                    Ok(()) => return Ok(estate),
-                    Err(reason) => {
-                        self.report_failure(reason.clone()).await;
-                        return Err(reason);
-                    }
-                },
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.report_failure(reason.clone()).await;
+                    return Err(reason);
+                }
             }
         }
     }
@@ -83,7 +81,8 @@ impl Predecessor {
         let _unheard = self.channel.send(Message::Failed(Reason { reason })).await;
     }
 
-    /// The predecessor's next wish. Cancel safe.
+    /// The predecessor's next wish. One that cannot be understood lives and serves on, so this process must
+    /// not. Cancel safe.
     pub(crate) async fn wish(&mut self) -> Wish {
         loop {
             match self.channel.receive().await {
@@ -91,7 +90,7 @@ impl Predecessor {
                 Ok(Some(Message::CallOff(Reason { reason }))) => return Wish::End(reason),
                 Ok(Some(_)) => {}
                 Ok(None) => return Wish::Gone,
-                Err(error) => return is_gone(&error).map_or_else(Wish::End, |()| Wish::Gone),
+                Err(error) => return Wish::End(error.to_string()),
             }
         }
     }
@@ -116,19 +115,4 @@ impl Predecessor {
         drop(self);
         std::future::pending().await
     }
-}
-
-/// A broken socket means what a closed one means. Anything else means that the two do not understand each
-/// other: the predecessor lives, serves on, and this process must not.
-fn is_gone(error: &ChannelError) -> Result<(), String> {
-    match error {
-        ChannelError::Io(error) if is_broken(error) => Ok(()),
-        ChannelError::Io(_) | ChannelError::Malformed(_) | ChannelError::DescriptorsLost => {
-            Err(error.to_string())
-        }
-    }
-}
-
-fn is_broken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

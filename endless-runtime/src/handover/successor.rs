@@ -7,7 +7,7 @@ use nix::sys::signal::Signal as Number;
 use tokio::time::timeout;
 
 use super::PROTOCOL;
-use super::channel::Channel;
+use super::channel::{Channel, is_broken};
 use super::launch::Launch;
 use super::message::{Hello, Message, Ready, Reason};
 use super::process::Process;
@@ -149,7 +149,11 @@ impl Successor {
         let Self { process, channel, last_words } = self;
         let failed = |error| format!("the successor cannot be told to go: {}", describe(&error));
         let confirmed = async {
-            channel.send(Message::Go).await.map_err(failed)?;
+            match channel.send(Message::Go).await {
+                // One that is gone has perhaps left its last words.
+                Err(error) if !is_broken(&error) => return Err(failed(error)),
+                Ok(()) | Err(_) => {}
+            }
             pause::at(Point::SaidGo);
             loop {
                 match channel.receive().await {
