@@ -27,16 +27,10 @@ const BEFORE_READY: Outcome = CalledOff(&["the successor was killed by SIGKILL b
 const AT_THE_LAST_MOMENT: Outcome = CalledOff(&[
     "the successor was killed by SIGKILL at the last moment",
     "the successor closed the channel at the last moment",
-    "the successor cannot be told to go: broken pipe",
-    "the channel failed: connection reset by peer",
 ]);
 /// One that is stopped closes the channel; whether it has ended by the time that this is seen, is chance.
-const NOT_WANTED: Outcome = CalledOff(&[
-    "the successor exited with status 0",
-    "the successor closed the channel",
-    "the successor cannot be told to go: broken pipe",
-    "the channel failed: connection reset by peer",
-]);
+const NOT_WANTED: Outcome =
+    CalledOff(&["the successor exited with status 0", "the successor closed the channel"]);
 /// There is no successor yet.
 const NOBODY: Outcome = NobodyServes;
 
@@ -57,7 +51,8 @@ const DIRECT: &[Column] = &[
     column(Point::SaidGo,         Some(Point::HeardGo),   [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
     // The successor has confirmed: from here on, it is the service.
     column(Point::SaidGo,         Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
-    column(Point::HeardConfirmed, Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
+    column(Point::HeardConfirmed, Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    // The predecessor has said that it has handed over.
     column(Point::LetGo,          Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
     // The successor accepts.
     column(Point::SaidGo,         Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
@@ -102,11 +97,17 @@ fn row(user: User, step: Step, (fault, side, outcome): (Fault, Side, Outcome)) -
     Row::new(name, disturb(Setup::new(Mode::Direct, user), step, fault, side, outcome))
 }
 
+/// How often each row: twenty times in `just faults`, or as the variable `TIMES` says.
+fn times() -> usize {
+    let said = std::env::var("TIMES").ok().and_then(|times| times.parse().ok());
+    said.unwrap_or(restarts(1, 20))
+}
+
 /// By default one fault a step, another one at each.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step() {
     let mut rows = Vec::new();
-    for _ in 0..restarts(1, 20) {
+    for _ in 0..times() {
         for (number, column) in DIRECT.iter().enumerate() {
             let faults = column.faults();
             let chosen = (number * 5 + 1) % faults.len();

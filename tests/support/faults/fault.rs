@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::casualties::accepted_by;
 use super::site::Site;
+use crate::support::client::patiently;
 use crate::support::wire::{freeze, thaw};
+
+/// How often the kernel is asked what it does not tell by itself.
+const POLL: Duration = Duration::from_millis(1);
 
 /// To which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +67,44 @@ impl Fault {
             Self::Signal(signal) => {
                 let lost = accepted_by(pid, site.address);
                 site.app.signal(pid, signal);
+                patiently(delivered(pid, signal)).await;
                 // The hammer falls on what a process that drains has accepted.
                 return if signal == Signal::SIGUSR2 { lost } else { BTreeSet::new() };
             }
         }
         BTreeSet::new()
     }
+}
+
+/// Waits until the signal's handler has run, whichever thread was chosen for it: none has the signal to come,
+/// and since then each has slept, which a handler does not do. A signal that is blocked waits for the process.
+async fn delivered(pid: u32, signal: Signal) {
+    while is_in(pid, "ShdPnd", signal) && !is_in(pid, "SigBlk", signal) {
+        tokio::time::sleep(POLL).await;
+    }
+    let mut slept = BTreeSet::new();
+    while !threads(pid).iter().all(|(thread, _)| slept.contains(thread)) {
+        slept.extend(threads(pid).into_iter().filter(|(_, state)| *state != 'R').map(|(thread, _)| thread));
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether the signal is in this set of `/proc/PID/status`; not, if the process is gone.
+fn is_in(pid: u32, set: &str, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t"));
+    let set = set.and_then(|set| u64::from_str_radix(set, 16).ok());
+    set.is_some_and(|set| set >> (signal as i32 - 1) & 1 == 1)
+}
+
+/// The threads of a process, each with its state; none, if it is gone.
+fn threads(pid: u32) -> Vec<(u32, char)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let state = |thread: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
+        // It follows the name, which is in parentheses (proc_pid_stat(5)).
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    let threads = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    threads.filter_map(|thread| Some((thread, state(thread)?))).collect()
 }

@@ -146,24 +146,13 @@ impl Restart<'_> {
     }
 
     async fn finds_stopped(&self) -> Ended {
-        for pid in self.generations().await {
-            assert_eq!(self.site.app.exit(pid).await.code(), Some(0));
-        }
-        self.site.app.ended().await;
-        assert_eq!(self.site.said(self.first, "drained"), 1);
-        Ended::Over
-    }
-
-    /// Those that said that they served.
-    async fn generations(&self) -> BTreeSet<u32> {
-        self.site.app.exit(self.first).await;
+        assert_eq!(self.site.app.exit(self.first).await.code(), Some(0));
         self.site.app.ended().await;
         let lines = self.site.app.lines();
-        lines
-            .iter()
-            .filter(|line| line.message() == Some("serving"))
-            .map(|line| pid_in(line, "pid"))
-            .collect()
+        for line in lines.iter().filter(|line| line.message() == Some("serving")) {
+            assert_eq!(self.site.said(pid_in(line, "pid"), "drained"), 1);
+        }
+        Ended::Over
     }
 
     async fn finds_alone(&self, address: SocketAddr) -> Ended {
