@@ -8,6 +8,7 @@ mod cargo;
 mod client;
 mod counts;
 mod event_source;
+pub(crate) mod faults;
 mod h2_client;
 mod h2_frames;
 mod http1;
@@ -37,7 +38,7 @@ pub(crate) use h2_frames::{
 pub(crate) use http1::{Connection, Response};
 pub(crate) use http2::{Answer2, Http2, answer, more, reset};
 pub(crate) use plan::Plan;
-pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};
+pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder};
 pub(crate) use programs::{declarative, imperative};
 pub(crate) use random::Random;
 pub(crate) use raw::Raw;

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::process::shared_folder;
+
 /// A plan, empty at first; gone when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -15,7 +17,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// A plan that `program` and its successors look at.
     pub(crate) fn of(program: &mut Command) -> Self {
-        let plan = Self { folder: tempfile::tempdir().expect("a folder can be made") };
+        let plan = Self { folder: shared_folder() };
         plan.set("");
         program.env("APP_PLAN", plan.file());
         plan

@@ -1,9 +1,10 @@
 //! A guard around a real server process and all its successors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -559,6 +561,13 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
 pub(crate) fn descriptors(pid: u32) -> usize {
     let listing = fs::read_dir(format!("/proc/{pid}/fd"));
     listing.unwrap_or_else(|error| panic!("cannot list the descriptors of {pid}: {error}")).count()
+}
+
+/// A folder in which programs may read and write whoever they run as.
+pub(crate) fn shared_folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("it is our own");
+    folder
 }
 
 /// Makes this process the parent of each successor whose predecessor has ended, so that it can wait for it.

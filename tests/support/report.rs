@@ -15,6 +15,15 @@ pub(crate) struct Failure {
     pub(crate) what: String,
 }
 
+impl Failure {
+    /// The client's port of the connection that failed; `None` if there was no connection, or no end of the
+    /// wait for an answer.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let (_, port) = self.what.split_once(" port ")?;
+        port.split([':', ' ']).next()?.parse().ok()
+    }
+}
+
 /// Each request ends as answered, failed or retried; a connection that was treated badly between its requests
 /// is a failure too.
 #[derive(Debug, Clone, Default)]

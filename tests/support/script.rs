@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::cargo::install;
+use super::process::shared_folder;
 
 /// Gone when it is dropped.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(crate) struct Script {
 impl Script {
     /// Has all successors of `program` do `lines` first, and then become `program`.
     pub(crate) fn before(program: &mut Command, lines: &str) -> Self {
-        let script = Self { folder: tempfile::tempdir().expect("a folder can be made") };
+        let script = Self { folder: shared_folder() };
         let (draft, file) = (script.folder.path().join("draft"), script.folder.path().join("script"));
         let text = format!("#!/bin/sh\n{lines}\nexec {:?} \"$@\"\n", program.get_program());
         fs::write(&draft, text).expect("our own folder can be written");

@@ -162,7 +162,10 @@ impl Client {
         match kept.connection.idle() {
             Idle::Open => return Some(kept),
             Idle::Closed => self.tally.update(|report| report.closed_idle += 1),
-            Idle::Broken(what) => self.tally.fail(format!("connection {} while idle: {what}", self.number)),
+            Idle::Broken(what) => {
+                let port = kept.connection.local_port();
+                self.tally.fail(format!("connection {}, from port {port} while idle: {what}", self.number));
+            }
         }
         self.tally.update(|report| report.reconnects += 1);
         None

@@ -1,0 +1,123 @@
+//! Whatever happens to either side at any step of a restart, nobody is lost but the connections of a process
+//! that was killed: the fault table of the protocol's steps.
+
+mod support;
+
+use nix::sys::signal::Signal;
+use support::faults::{Fault, Mode, Outcome, Point, Row, Setup, Side, Step, User, disturb, run_all};
+use support::restarts;
+
+use Outcome::{
+    CalledOff, NobodyServes, Restarted, RestartedTwice, Stopped, SuccessorBindsAnew, SuccessorGoesOn,
+};
+use Side::{Predecessor, Successor};
+
+/// What becomes of a restart at one of its steps. Where nothing is said, it succeeds.
+struct Column {
+    step: Step,
+    /// SIGKILL, of the predecessor and of the successor.
+    killed: [Outcome; 2],
+    /// SIGTERM or SIGINT.
+    stopped: [Outcome; 2],
+    /// SIGHUP.
+    asked_again: [Outcome; 2],
+}
+
+const BEFORE_READY: Outcome = CalledOff(&["the successor was killed by SIGKILL before it was ready"]);
+const AT_THE_LAST_MOMENT: Outcome = CalledOff(&[
+    "the successor was killed by SIGKILL at the last moment",
+    "the successor closed the channel at the last moment",
+]);
+/// One that is stopped closes the channel; whether it has ended by the time that this is seen, is chance.
+const NOT_WANTED: Outcome =
+    CalledOff(&["the successor exited with status 0", "the successor closed the channel"]);
+/// There is no successor yet.
+const NOBODY: Outcome = NobodyServes;
+
+#[rustfmt::skip]
+const DIRECT: &[Column] = &[
+    // Before anything is started, the predecessor is the service.
+    column(Point::Asked,          None,                   [NobodyServes, NOBODY],                   [Stopped, NOBODY],        [Restarted, NOBODY]),
+    column(Point::Agreed,         None,                   [NobodyServes, NOBODY],                   [Stopped, NOBODY],        [RestartedTwice, NOBODY]),
+    // The listeners are the predecessor's alone.
+    column(Point::Started,        Some(Point::Born),      [SuccessorBindsAnew, BEFORE_READY],       [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    column(Point::Started,        Some(Point::Met),       [SuccessorBindsAnew, BEFORE_READY],       [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    // Both have them, and the predecessor accepts.
+    column(Point::HandedOver,     Some(Point::Inherited), [SuccessorGoesOn, BEFORE_READY],          [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    column(Point::HandedOver,     Some(Point::Bound),     [SuccessorGoesOn, BEFORE_READY],          [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    column(Point::HeardReady,     Some(Point::SaidReady), [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    // Nobody accepts.
+    column(Point::Paused,         Some(Point::SaidReady), [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
+    column(Point::SaidGo,         Some(Point::HeardGo),   [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    // The successor has confirmed: from here on, it is the service.
+    column(Point::SaidGo,         Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    column(Point::HeardConfirmed, Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    // The predecessor has said that it has handed over.
+    column(Point::LetGo,          Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
+    // The successor accepts.
+    column(Point::SaidGo,         Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    column(Point::LetGo,          Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
+    column(Point::Draining,       Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
+];
+
+const fn column(
+    predecessor: Point,
+    successor: Option<Point>,
+    killed: [Outcome; 2],
+    stopped: [Outcome; 2],
+    asked_again: [Outcome; 2],
+) -> Column {
+    Column { step: Step { predecessor, successor }, killed, stopped, asked_again }
+}
+
+impl Column {
+    /// Everything that may happen at this step, and how it ends.
+    fn faults(&self) -> Vec<(Fault, Side, Outcome)> {
+        let sides = [(Predecessor, 0), (Successor, 1)];
+        let there =
+            sides.into_iter().filter(|(side, _)| *side == Predecessor || self.step.successor.is_some());
+        let mut faults = vec![(Fault::Nothing, Predecessor, Restarted)];
+        faults.extend(there.flat_map(|(side, at)| {
+            let stopped = self.stopped[at];
+            [
+                (Fault::Kill, side, self.killed[at]),
+                (Fault::Interlude, side, Restarted),
+                (Fault::Signal(Signal::SIGTERM), side, stopped),
+                (Fault::Signal(Signal::SIGINT), side, stopped),
+                (Fault::Signal(Signal::SIGHUP), side, self.asked_again[at]),
+                (Fault::Signal(Signal::SIGUSR2), side, Restarted),
+            ]
+        }));
+        faults
+    }
+}
+
+fn row(user: User, step: Step, (fault, side, outcome): (Fault, Side, Outcome)) -> Row {
+    let name = format!("{user:?}, {step}: {fault} to the {side:?}: {outcome:?}");
+    Row::new(name, disturb(Setup::new(Mode::Direct, user), step, fault, side, outcome))
+}
+
+/// How often each row: twenty times in `just faults`, or as the variable `TIMES` says.
+fn times() -> usize {
+    let said = std::env::var("TIMES").ok().and_then(|times| times.parse().ok());
+    said.unwrap_or(restarts(1, 20))
+}
+
+/// By default one fault a step, another one at each.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step() {
+    let mut rows = Vec::new();
+    for _ in 0..times() {
+        for (number, column) in DIRECT.iter().enumerate() {
+            let faults = column.faults();
+            let chosen = (number * 5 + 1) % faults.len();
+            for (at, fault) in faults.into_iter().enumerate() {
+                if restarts(usize::from(at == chosen), 1) == 1 {
+                    let user = [User::Same, User::Unprivileged][(number + at) % 2];
+                    rows.push(row(user, column.step, fault));
+                }
+            }
+        }
+    }
+    run_all(rows).await;
+}

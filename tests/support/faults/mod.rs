@@ -1,0 +1,18 @@
+//! The harness of the fault table: it runs one row, a moment of a restart × what goes wrong × what must hold, on
+//! real processes under load.
+//!
+//! Whatever the row, no request may be lost but those on connections that a killed process had accepted,
+//! nothing is left behind, and the next restart succeeds.
+
+mod casualties;
+mod fault;
+mod outcome;
+mod points;
+mod row;
+mod site;
+
+pub(crate) use fault::{Fault, Side};
+pub(crate) use outcome::{Ended, Outcome, disturb, pid_in};
+pub(crate) use points::{Point, Points, Step};
+pub(crate) use row::{Row, run_all};
+pub(crate) use site::{Mode, Setup, Site, User, assert_no_other_loss, load};

@@ -1,0 +1,255 @@
+//! What must hold after a fault.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::fault::{Fault, Side};
+use super::points::{Point, Step};
+use super::site::{Setup, Site, assert_no_other_loss, load};
+use crate::support::client::{Client, until_busy};
+use crate::support::process::{Line, Mark, PATIENCE, alive, children};
+use crate::support::running::Running;
+
+/// How a restart ends, and with it what a client, a shell and a reader of the log see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The successor serves and the predecessor has ended in an orderly way.
+    Restarted,
+    /// And then once more, because somebody asked for it meanwhile.
+    RestartedTwice,
+    /// The predecessor serves; the log gives a reason with one of these endings.
+    CalledOff(&'static [&'static str]),
+    /// Both have ended in an orderly way, with everything answered that was asked.
+    Stopped,
+    /// The predecessor was killed; the successor serves with its listeners.
+    SuccessorGoesOn,
+    /// The predecessor was killed before it had handed its listeners over; the successor has its own.
+    SuccessorBindsAnew,
+    /// Whoever had the listeners was killed.
+    NobodyServes,
+}
+
+/// Who serves in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Served { by: u32, at: SocketAddr },
+    Over,
+}
+
+impl Outcome {
+    fn is_end(self) -> bool {
+        matches!(self, Self::Stopped | Self::NobodyServes)
+    }
+
+    /// Whether the listeners, and with them their queues, are kept by somebody.
+    fn keeps_listeners(self) -> bool {
+        !matches!(self, Self::NobodyServes | Self::SuccessorBindsAnew)
+    }
+}
+
+/// A restart under way.
+#[derive(Debug)]
+pub(crate) struct Restart<'a> {
+    site: &'a Site,
+    mark: Mark,
+    first: u32,
+}
+
+/// Stops a restart at `step`, does the worst, lets it go on, and finds the outcome.
+pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, outcome: Outcome) {
+    let site = Site::open(setup).await;
+    let restart = Restart { site: &site, mark: site.app.mark(), first: site.app.first_pid() };
+    let witnesses = Witnesses::call(&site, outcome).await;
+    let successor = restart.reach(step).await;
+    let target = match side {
+        Side::Predecessor => restart.first,
+        Side::Successor => successor.expect("there is one"),
+    };
+
+    // One connection before and one after, whoever accepts just then.
+    let mut waiting = vec![site.ask("/hello").await];
+    let lost = fault.befall(&site, target).await;
+    if outcome.keeps_listeners() {
+        waiting.push(site.ask("/hello").await);
+    }
+    let target_lives = fault != Fault::Kill && fault != Fault::Halt;
+    restart.let_go(step, (side == Side::Predecessor || target_lives).then_some(successor).flatten()).await;
+
+    let ended = restart.finds(outcome).await;
+    if outcome.keeps_listeners() {
+        are_answered(waiting, &lost).await;
+    }
+    witnesses.testify(outcome, &lost).await;
+    site.ends(ended).await;
+}
+
+impl Restart<'_> {
+    /// Asks for a restart, and waits until the two have come to `step`; returns the successor.
+    async fn reach(&self, step: Step) -> Option<u32> {
+        let points = &self.site.points;
+        points.hold(step.predecessor);
+        step.successor.iter().for_each(|point| points.hold(*point));
+        self.site.hang_up(self.first);
+        assert_eq!(points.reached(step.predecessor).await, self.first);
+        match step.successor {
+            Some(point) => Some(points.reached(point).await),
+            None => None,
+        }
+    }
+
+    /// Lets both go on; a predecessor that counts the seconds until a confirmation, only when the successor
+    /// has had all the time that it needs.
+    async fn let_go(&self, step: Step, living_successor: Option<u32>) {
+        let points = &self.site.points;
+        if let Some(point) = step.successor {
+            points.release(point);
+        }
+        if let (Point::SaidGo, Some(pid)) = (step.predecessor, living_successor) {
+            self.site.says(self.mark, pid, "serving").await;
+        }
+        points.release(step.predecessor);
+    }
+
+    async fn finds(&self, outcome: Outcome) -> Ended {
+        match outcome {
+            Outcome::Restarted => self.finds_restarted(1).await,
+            Outcome::RestartedTwice => self.finds_restarted(2).await,
+            Outcome::CalledOff(reasons) => self.finds_called_off(reasons).await,
+            Outcome::Stopped => self.finds_stopped().await,
+            Outcome::SuccessorGoesOn => self.finds_alone(self.site.address).await,
+            Outcome::SuccessorBindsAnew => self.finds_bound_anew().await,
+            Outcome::NobodyServes => self.finds_nobody().await,
+        }
+    }
+
+    /// The last of `times` successors serves, and all before it have said so and ended.
+    async fn finds_restarted(&self, times: usize) -> Ended {
+        let mut serving = self.first;
+        for _ in 0..times {
+            let line = self.site.says(self.mark, serving, "handed over").await;
+            let successor = pid_in(&line, "successor");
+            self.site.says(self.mark, successor, "serving").await;
+            assert_eq!(self.site.app.exit(serving).await.code(), Some(0));
+            assert_eq!(self.site.said(serving, "handed over"), 1);
+            serving = successor;
+        }
+        Ended::Served { by: serving, at: self.site.address }
+    }
+
+    async fn finds_called_off(&self, reasons: &[&str]) -> Ended {
+        let line = self.site.says(self.mark, self.first, "restart called off").await;
+        let reason = line.field("reason").expect("a reason");
+        assert!(reasons.iter().any(|words| reason.contains(words)), "{reason:?} is none of {reasons:?}");
+        assert_eq!(self.site.said(self.first, "restart called off"), 1);
+        assert_eq!(children(self.first), [0; 0], "the successor is gone and reaped");
+        Ended::Served { by: self.first, at: self.site.address }
+    }
+
+    async fn finds_stopped(&self) -> Ended {
+        assert_eq!(self.site.app.exit(self.first).await.code(), Some(0));
+        self.site.app.ended().await;
+        let lines = self.site.app.lines();
+        for line in lines.iter().filter(|line| line.message() == Some("serving")) {
+            assert_eq!(self.site.said(pid_in(line, "pid"), "drained"), 1);
+        }
+        Ended::Over
+    }
+
+    async fn finds_alone(&self, address: SocketAddr) -> Ended {
+        assert_eq!(self.site.app.exit(self.first).await.code(), None, "it was killed");
+        let served = |line: &Line| line.message() == Some("serving") && line.field("generation") == Some("1");
+        let line = self.site.app.wait_for(self.mark, served, PATIENCE).await;
+        let successor = pid_in(&line, "pid");
+        assert_eq!(self.site.said(successor, "serving"), 1);
+        let listening = self.site.says(self.mark, successor, "listening").await;
+        assert_eq!(listening.field("address"), Some(address.to_string().as_str()));
+        Ended::Served { by: successor, at: address }
+    }
+
+    async fn finds_bound_anew(&self) -> Ended {
+        let listening = |line: &Line| line.message() == Some("listening");
+        let line = self.site.app.wait_for(self.mark, listening, PATIENCE).await;
+        let address = line.field("address").and_then(|address| address.parse().ok());
+        self.finds_alone(address.expect("it names its address")).await
+    }
+
+    async fn finds_nobody(&self) -> Ended {
+        self.site.app.ended().await;
+        assert!(!alive(self.first));
+        if self.site.said(self.first, "draining") > 0 {
+            let told = "the successor has ended while its predecessor still drains";
+            self.site.app.wait_for(self.mark, |line| line.message() == Some(told), PATIENCE).await;
+        }
+        let refused = tokio::net::TcpStream::connect(self.site.address).await;
+        assert!(refused.is_err(), "somebody listens");
+        Ended::Over
+    }
+}
+
+impl Site {
+    /// Once the dust has settled: nothing is left behind, and the next restart succeeds.
+    pub(crate) async fn ends(self, ended: Ended) {
+        let Ended::Served { by, at } = ended else { return };
+        self.is_tidy(by).await;
+        let successor = self.restarts(by, at).await;
+        self.is_tidy(successor).await;
+        self.close(successor).await;
+    }
+}
+
+/// Clients from before the restart to its end.
+enum Witnesses {
+    /// Constant load.
+    Load([Running; 2]),
+    /// Requests in flight, where the last listener is closed in the end: whoever connects at that moment is
+    /// reset by the kernel, whatever the server does.
+    InFlight(Vec<Client>),
+}
+
+impl Witnesses {
+    async fn call(site: &Site, outcome: Outcome) -> Self {
+        if !outcome.is_end() {
+            return Self::Load(load(site.address).await);
+        }
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(site.ask("/until_draining").await);
+        }
+        until_busy(site.address, 4, 4).await;
+        Self::InFlight(clients)
+    }
+
+    async fn testify(self, outcome: Outcome, lost: &BTreeSet<u16>) {
+        match self {
+            Self::Load(loads) if outcome.keeps_listeners() => {
+                for load in &loads {
+                    load.until_answered(8).await;
+                }
+                assert_no_other_loss(loads, lost).await;
+            }
+            Self::Load(loads) => drop(loads),
+            Self::InFlight(clients) => {
+                for mut client in without(clients, lost) {
+                    assert_eq!(client.answer().await.text(), "draining");
+                    client.closed().await;
+                }
+            }
+        }
+    }
+}
+
+async fn are_answered(clients: Vec<Client>, lost: &BTreeSet<u16>) {
+    for mut client in without(clients, lost) {
+        assert_eq!(client.answer().await.text(), "WORLD!");
+    }
+}
+
+/// Those whose connections were not accepted by the process that was killed.
+fn without(clients: Vec<Client>, lost: &BTreeSet<u16>) -> impl Iterator<Item = Client> {
+    let is_lost = |client: &Client| client.local().is_ok_and(|local| lost.contains(&local.port()));
+    clients.into_iter().filter(move |client| !is_lost(client))
+}
+
+pub(crate) fn pid_in(line: &Line, name: &str) -> u32 {
+    line.field(name).and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line}"))
+}

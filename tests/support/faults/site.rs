@@ -1,0 +1,250 @@
+//! A server that is to be disturbed, in a folder of its own, and the load on it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+use super::points::Points;
+use crate::support::cargo::{example_with, install};
+use crate::support::client::{Client, patiently};
+use crate::support::plan::Plan;
+use crate::support::process::{App, Line, Mark, PATIENCE, children, descriptors, shared_folder};
+use crate::support::running::Running;
+use crate::support::strict::{Kind, Load};
+
+/// Nobody: a user without any right (Debian's `nobody` and `nogroup`).
+const NOBODY: u32 = 65534;
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Which way to run is tried. Each has steps of its own, and outcomes of its own where they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Each generation starts the next.
+    Direct,
+}
+
+/// As whom the server runs: the kernel's limit on descriptors in flight is not root's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    /// As the test does.
+    Same,
+    /// As nobody, where the test may choose, and with a soft limit of 1,024 descriptors.
+    Unprivileged,
+}
+
+/// How a site is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) mode: Mode,
+    pub(crate) user: User,
+    /// Which of the tests' programs.
+    pub(crate) program: &'static str,
+    pub(crate) arguments: &'static [&'static str],
+    pub(crate) ready_timeout: &'static str,
+    /// Lines of shell that run before the first generation.
+    pub(crate) before: &'static str,
+}
+
+impl Setup {
+    pub(crate) const fn new(mode: Mode, user: User) -> Self {
+        let (program, arguments) = ("test_declarative", &[]);
+        Self { mode, user, program, arguments, ready_timeout: "60s", before: "" }
+    }
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) app: App,
+    pub(crate) address: SocketAddr,
+    pub(crate) points: Points,
+    pub(crate) plan: Plan,
+    /// How many descriptors it has open when it does nothing.
+    descriptors: usize,
+    program: &'static str,
+    folder: TempDir,
+}
+
+impl Site {
+    pub(crate) async fn open(setup: Setup) -> Self {
+        Self::open_with(setup, |_| {}).await
+    }
+
+    /// Lets the caller have its way with the command.
+    pub(crate) async fn open_with(setup: Setup, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = shared_folder();
+        let path = folder.path().join("app");
+        install_program(setup.program, &path);
+        let mut command = command(&setup, &path);
+        let (points, plan) = (Points::of(&mut command), Plan::of(&mut command));
+        command.env("ENDLESS_READY_TIMEOUT", setup.ready_timeout);
+        match setup.mode {
+            Mode::Direct => {}
+        }
+        change(&mut command);
+        let app = App::start(command);
+        app.wait_for_message(Mark::START, "serving").await;
+        let (address, descriptors) = (app.address().await, descriptors(app.first_pid()));
+        Self { app, address, points, plan, descriptors, program: setup.program, folder }
+    }
+
+    /// The file that successors are started from.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the next generation a good one.
+    pub(crate) fn repair(&self) {
+        if self.path().is_dir() {
+            fs::remove_dir(self.path()).expect("our own folder");
+        }
+        install_program(self.program, &self.path());
+        self.plan.set("");
+    }
+
+    /// A request on a connection of its own, to be answered some time.
+    pub(crate) async fn ask(&self, path: &str) -> Client {
+        let mut client = Client::connect(self.address).await;
+        client.ask(path).await;
+        client
+    }
+
+    /// Waits for a line of this message by this process.
+    pub(crate) async fn says(&self, mark: Mark, pid: u32, message: &str) -> Line {
+        let pid = pid.to_string();
+        let told = |line: &Line| line.message() == Some(message) && line.field("pid") == Some(&pid);
+        self.app.wait_for(mark, told, PATIENCE).await
+    }
+
+    /// How many lines of this message the process has written.
+    pub(crate) fn said(&self, pid: u32, message: &str) -> usize {
+        let pid = pid.to_string();
+        let told = |line: &&Line| line.message() == Some(message) && line.field("pid") == Some(&pid);
+        self.app.lines().iter().filter(told).count()
+    }
+
+    /// Asks for a restart and does not wait for it.
+    pub(crate) fn hang_up(&self, pid: u32) {
+        self.app.signal(pid, Signal::SIGHUP);
+    }
+
+    /// Restarts once more, under load and as if nothing had been; returns who serves.
+    pub(crate) async fn restarts(&self, serving: u32, address: SocketAddr) -> u32 {
+        let (mark, load) = (self.app.mark(), load(address).await);
+        self.hang_up(serving);
+        let outcome = |line: &Line| {
+            matches!(line.message(), Some("handed over" | "restart called off"))
+                && line.field("pid") == Some(&serving.to_string())
+        };
+        let line = self.app.wait_for(mark, outcome, PATIENCE).await;
+        let successor = line.field("successor").and_then(|pid| pid.parse().ok());
+        let successor = successor.unwrap_or_else(|| panic!("the next restart failed: {line}"));
+        for load in load {
+            load.until_answered_by(successor).await;
+            load.stop().await.assert_clean();
+        }
+        assert_eq!(self.app.exit(serving).await.code(), Some(0));
+        successor
+    }
+
+    /// Waits until the process that serves is alone, with nothing open that was not open at the start.
+    pub(crate) async fn is_tidy(&self, serving: u32) {
+        let (app, nobody) = (&self.app, Vec::<u32>::new());
+        self.until("it is alone", || app.processes(), &vec![serving]).await;
+        self.until("its dead are reaped", || children(serving), &nobody).await;
+        self.until("no descriptor is left open", || descriptors(serving), &self.descriptors).await;
+        assert_eq!(app.zombies(), nobody);
+    }
+
+    /// Waits for what the kernel does not tell by itself.
+    pub(crate) async fn until<T: PartialEq + std::fmt::Debug>(
+        &self,
+        what: &str,
+        now: impl Fn() -> T,
+        wanted: &T,
+    ) {
+        let come = async {
+            while now() != *wanted {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, come).await.is_err() {
+            panic!("waited until {what}: {:?} instead of {wanted:?}", now());
+        }
+    }
+
+    /// Ends it, in an orderly way.
+    pub(crate) async fn close(self, serving: u32) {
+        self.app.signal(serving, Signal::SIGTERM);
+        assert_eq!(self.app.exit(serving).await.code(), Some(0));
+        patiently(self.app.ended()).await;
+    }
+}
+
+/// Constant load, of connections that are used once and of ones that are kept.
+pub(crate) async fn load(address: SocketAddr) -> [Running; 2] {
+    let think = Duration::ZERO..=Duration::from_millis(20);
+    let load = || Load::new(address, Kind::KeepAlive { think: think.clone() }).connections(4);
+    let loads = [load().start(), load().fresh().start()];
+    for load in &loads {
+        load.until_answered(8).await;
+    }
+    loads
+}
+
+/// What the loads saw: nothing may have failed but on the connections from these ports.
+pub(crate) async fn assert_no_other_loss(loads: [Running; 2], lost: &BTreeSet<u16>) {
+    for load in loads {
+        let report = load.stop().await;
+        let excused =
+            report.failures.iter().filter(|failure| failure.port().is_some_and(|port| lost.contains(&port)));
+        assert_eq!(
+            excused.count() as u64,
+            report.failed,
+            "lost without need; excused were {lost:?}: {report}"
+        );
+    }
+}
+
+/// A link, as the programs with debug information are large; a copy where the file systems differ.
+fn install_program(name: &str, path: &Path) {
+    let program = example_with(name, &["_pause-points"], &[]);
+    let draft = path.with_extension("draft");
+    match fs::hard_link(&program, &draft) {
+        Ok(()) => fs::rename(&draft, path).expect("our own folder"),
+        Err(_) => install(&program, path),
+    }
+}
+
+fn command(setup: &Setup, path: &Path) -> Command {
+    let limit = match setup.user {
+        User::Same => "",
+        User::Unprivileged => "ulimit -S -n 1024\n",
+    };
+    let mut command = match (limit, setup.before) {
+        ("", "") => Command::new(path),
+        (limit, before) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("{limit}{before}\nexec \"$0\" \"$@\"")).arg(path);
+            shell
+        }
+    };
+    command.args(setup.arguments);
+    if setup.user == User::Unprivileged && geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
