@@ -91,7 +91,7 @@ pub(super) async fn arrive(
                 Do::Serve => {
                     process.servers.open();
                     enter(Stage::Serving);
-                    return predecessor;
+                    return predecessor.filter(|_| arriving.has_predecessor());
                 }
                 Do::End(reason) => end(&reason),
             }

@@ -57,6 +57,7 @@ impl Fault {
                 freeze(&site.app, pid).await;
                 let lost = accepted_by(pid, site.address);
                 site.app.signal(pid, Signal::SIGKILL);
+                patiently(gone(pid)).await;
                 return lost;
             }
             Self::Interlude => {
@@ -73,6 +74,13 @@ impl Fault {
             }
         }
         BTreeSet::new()
+    }
+}
+
+/// Waits until nothing of the process is left but what its parent may ask for.
+async fn gone(pid: u32) {
+    while threads(pid).iter().any(|(_, state)| !matches!(state, 'Z' | 'X')) {
+        tokio::time::sleep(POLL).await;
     }
 }
 
