@@ -23,6 +23,9 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// with which status it ends.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How one ends that this process has killed; one that was ending already, as after an abort, keeps its status.
+const KILLED: &str = "was killed by SIGKILL";
+
 /// A successor that serves.
 #[derive(Debug)]
 pub(crate) struct Successor {
@@ -131,8 +134,10 @@ impl Successor {
         if let Err(reason) = self.confirm().await {
             // It may have begun to accept: it must be gone before this process accepts again.
             self.process.kill();
-            self.process.ended().await;
+            let ended = self.process.ended().await;
             servers.open();
+            let reason =
+                if ended == KILLED { reason } else { format!("the successor {ended} at the last moment") };
             return Err(self.with_last_words(reason).await);
         }
         pause::at(Point::HeardConfirmed);
