@@ -4,8 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use nix::errno::Errno;
-
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -84,18 +82,19 @@ impl StdError for Error {
 
 /// What the operating system said, in lower case and without its number: "permission denied".
 pub(crate) fn describe(error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    };
+    let text = without_number(&error.to_string()).to_owned();
     let mut letters = text.chars();
     match letters.next() {
-        // "I/O error" and other abbreviations keep their capitals.
+        // Abbreviations keep their capitals.
         Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
             first.to_lowercase().chain(letters).collect()
         }
         _ => text,
     }
+}
+
+fn without_number(text: &str) -> &str {
+    text.split(" (os error ").next().unwrap_or_default()
 }
 
 /// Prints `error: …` and, below it, each source that says something new.
@@ -106,7 +105,7 @@ pub(crate) fn print(error: &(dyn StdError + 'static)) {
     while let Some(source) = next {
         let words = source.to_string();
         // Our own messages already end with what the system said.
-        let words = words.split(" (os error ").next().unwrap_or_default();
+        let words = without_number(&words);
         if !said.contains(&words.to_lowercase()) {
             text.push_str(&format!("\n  caused by: {words}"));
             said.push_str(&words.to_lowercase());
@@ -127,5 +126,13 @@ mod tests {
         assert!(error.is_bind() && !error.is_configuration());
         let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::PermissionDenied));
+    }
+
+    #[test]
+    fn what_the_system_says_is_said_in_its_words() {
+        let words = |number| describe(&io::Error::from_raw_os_error(number));
+        assert_eq!(words(nix::libc::EAGAIN), "resource temporarily unavailable");
+        assert_eq!(words(nix::libc::ENOENT), "no such file or directory");
+        assert_eq!(describe(&io::Error::other("TLS is not there")), "TLS is not there");
     }
 }

@@ -2,13 +2,13 @@
 //! was started with.
 
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal as Number};
@@ -38,7 +38,7 @@ impl Launch {
         let mut environment = nul_separated("/proc/self/environ").unwrap_or_else(variables);
         environment.retain(is_passed_on);
         let program = match configured {
-            Some(path) => std::path::absolute(path)?,
+            Some(path) => absolute(path)?,
             None => program(arguments.first())?,
         };
         Ok(Self { program, arguments, environment, ignored })
@@ -92,12 +92,33 @@ fn program(name: Option<&OsString>) -> io::Result<PathBuf> {
 }
 
 fn find(name: &Path) -> Option<PathBuf> {
-    if name.as_os_str().as_bytes().contains(&b'/') {
-        return std::path::absolute(name).ok();
+    if has_folder(name.as_os_str()) {
+        return absolute(name).ok();
     }
     let path = env::var_os("PATH")?;
     let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())?;
-    std::path::absolute(found).ok()
+    absolute(&found).ok()
+}
+
+fn has_folder(name: &OsStr) -> bool {
+    name.as_bytes().contains(&b'/')
+}
+
+/// Its symlinks are kept. What leads up from the working directory, which has none in its name, is resolved,
+/// so that the path does not lead through a folder that may be removed.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.is_absolute() {
+        return std::path::absolute(path);
+    }
+    let (mut folder, mut rest) = (env::current_dir()?, path.components());
+    loop {
+        let before = rest.clone();
+        match rest.next() {
+            Some(Component::CurDir) => {}
+            Some(Component::ParentDir) => drop(folder.pop()),
+            _ => return Ok(folder.join(before.as_path())),
+        }
+    }
 }
 
 /// By inode, of the very file that runs where the system shows it, else of what has its path now.
@@ -156,5 +177,7 @@ mod tests {
         assert_eq!(find(Path::new("/some/current/app")), Some("/some/current/app".into()));
         let here = env::current_dir().expect("a folder");
         assert_eq!(find(Path::new("./app")), Some(here.join("app")));
+        let above = here.parent().expect("tests do not run in the root");
+        assert_eq!(find(Path::new(".././current/../app")), Some(above.join("current/../app")));
     }
 }

@@ -14,6 +14,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// with which status it ends.
 const END_TIME: Duration = Duration::from_secs(1);
 
+/// How one ends that was killed here; one that was ending already, as after an abort, keeps its status.
+const KILLED: &str = "was killed by SIGKILL";
+
 const CLOSED_LATE: &str = "the successor closed the channel at the last moment";
 
 /// One attempt, from the moment at which there is a process.
@@ -168,9 +171,7 @@ impl Replacing {
             }
             Happened::Closed => self.reopen_and(|this| this.call_off(CLOSED_LATE.to_owned())),
             Happened::Broken(reason) => self.reopen_and(|this| this.call_off(reason)),
-            Happened::Ended(how) => {
-                self.reopen_and(|this| this.fail(format!("the successor {how} at the last moment")))
-            }
+            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(&how))),
             Happened::Said(_) => self.stay(State::Pausing { claimed }),
         }
     }
@@ -180,9 +181,7 @@ impl Replacing {
             Happened::Said(Message::Confirmed) => {
                 self.enter(State::Done, [Do::LetGo(claimed), Do::Finish(Ok(()))])
             }
-            Happened::Ended(how) => {
-                self.reopen_and(|this| this.fail(format!("the successor {how} at the last moment")))
-            }
+            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(&how))),
             // It may have begun to accept: it must be gone before anybody else does.
             Happened::Closed => self.kill(CLOSED_LATE.to_owned(), true),
             Happened::Broken(reason) => self.kill(reason, true),
@@ -205,7 +204,10 @@ impl Replacing {
 
     fn while_killing(&mut self, reason: String, reopen: bool, happened: Happened) -> Vec<Do> {
         match happened {
-            Happened::Ended(_) if reopen => self.reopen_and(|this| this.fail(reason)),
+            Happened::Ended(how) if reopen => {
+                let reason = if how == KILLED { reason } else { ended_late(&how) };
+                self.reopen_and(|this| this.fail(reason))
+            }
             Happened::Ended(_) => self.finish(reason),
             _ => self.stay(State::Killing { reason, reopen }),
         }
@@ -252,6 +254,10 @@ impl Replacing {
             None => failure,
         }
     }
+}
+
+fn ended_late(how: &str) -> String {
+    format!("the successor {how} at the last moment")
 }
 
 #[cfg(test)]
@@ -327,9 +333,17 @@ mod tests {
             assert_eq!(replacing.on(silence), [Do::Kill]);
             // It is too late for that.
             assert_eq!(replacing.on(Happened::Said(Message::Confirmed)), []);
-            let actions = replacing.on(Happened::Ended("was killed".to_owned()));
+            let actions = replacing.on(Happened::Ended(KILLED.to_owned()));
             assert!(matches!(&actions[..], [Do::Reopen, Do::Finish(Err(_))]), "{actions:?}");
         }
+    }
+
+    #[test]
+    fn one_that_was_ending_by_itself_when_it_was_killed_says_how() {
+        let mut replacing = said_go();
+        assert_eq!(replacing.on(Happened::Closed), [Do::Kill]);
+        let actions = replacing.on(Happened::Ended("was killed by SIGABRT".to_owned()));
+        assert_eq!(actions, [Do::Reopen, failed("the successor was killed by SIGABRT at the last moment")]);
     }
 
     #[test]
