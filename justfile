@@ -28,6 +28,10 @@ doc:
 full:
     FULL=1 PROPTEST_CASES=20000 cargo test --workspace --all-features --locked -- --test-threads=1
 
+# Restart after restart under every kind of load at once, and a table of what it cost.
+soak seconds="600":
+    SOAK={{seconds}} cargo test --release --all-features --locked --test soak -- --nocapture
+
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}
