@@ -93,9 +93,9 @@ impl Column {
     }
 }
 
-fn row(user: User, step: Step, (fault, side, outcome): (Fault, Side, Outcome)) -> Row {
-    let name = format!("{user:?}, {step}: {fault} to the {side:?}: {outcome:?}");
-    Row::new(name, disturb(Setup::new(Mode::Direct, user), step, fault, side, outcome))
+fn row(setup: Setup, step: Step, (fault, side, outcome): (Fault, Side, Outcome)) -> Row {
+    let name = format!("{:?}, {step}: {fault} to the {side:?}: {outcome:?}", setup.user);
+    Row::new(name, disturb(setup, step, fault, side, outcome))
 }
 
 /// How often each row: twenty times in `just faults`, or as the variable `TIMES` says.
@@ -115,10 +115,40 @@ async fn every_step() {
             for (at, fault) in faults.into_iter().enumerate() {
                 if restarts(usize::from(at == chosen), 1) == 1 {
                     let user = [User::Same, User::Unprivileged][(number + at) % 2];
-                    rows.push(row(user, column.step, fault));
+                    rows.push(row(Setup::new(Mode::Direct, user), column.step, fault));
                 }
             }
         }
     }
     run_all(rows).await;
+}
+
+/// One that stands still is waited for as long as the step may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_stands_still() {
+    const LATE: Outcome = CalledOff(&["the successor was not ready within 5s"]);
+    const SILENT: Outcome = CalledOff(&["the successor did not confirm within 5s"]);
+    let steps = [
+        (Point::Started, Point::Met, LATE),
+        (Point::SaidGo, Point::HeardGo, SILENT),
+        (Point::Started, Point::Born, LATE),
+        (Point::HandedOver, Point::Inherited, LATE),
+        (Point::HandedOver, Point::Bound, LATE),
+        (Point::HeardReady, Point::SaidReady, SILENT),
+        (Point::Paused, Point::SaidReady, SILENT),
+    ];
+    let setup = Setup { ready_timeout: "5s", ..Setup::new(Mode::Direct, User::Unprivileged) };
+    let row = |(predecessor, successor, outcome)| {
+        let step = Step { predecessor, successor: Some(successor) };
+        row(setup, step, (Fault::Halt, Successor, outcome))
+    };
+    run_all(steps.into_iter().take(restarts(2, 7)).map(row).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_aborts_when_it_was_ready() {
+    let step = Step { predecessor: Point::HeardReady, successor: Some(Point::SaidReady) };
+    let outcome = CalledOff(&["the successor was killed by SIGABRT at the last moment"]);
+    let fault = (Fault::Signal(Signal::SIGABRT), Successor, outcome);
+    run_all(vec![row(Setup::new(Mode::Direct, User::Same), step, fault)]).await;
 }

@@ -34,7 +34,7 @@ fn package_of(tool: &str) -> &str {
         "nghttp" => "nghttp2-client",
         "ss" | "ip" => "iproute2",
         "ps" => "procps",
-        "setsid" | "script" => "util-linux",
+        "setsid" | "script" | "prlimit" => "util-linux",
         "nohup" => "coreutils",
         same => same,
     }

@@ -12,7 +12,7 @@ mod row;
 mod site;
 
 pub(crate) use fault::{Fault, Side};
-pub(crate) use outcome::{Ended, Outcome, disturb, pid_in};
+pub(crate) use outcome::{Ended, Outcome, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};
 pub(crate) use row::{Row, run_all};
 pub(crate) use site::{Mode, Setup, Site, User, assert_no_other_loss, load};

@@ -17,8 +17,10 @@ pub(crate) enum Outcome {
     Restarted,
     /// And then once more, because somebody asked for it meanwhile.
     RestartedTwice,
-    /// The predecessor serves; the log gives a reason with one of these endings.
+    /// The predecessor serves; the log gives a reason with one of these words.
     CalledOff(&'static [&'static str]),
+    /// `Restarted` or `CalledOff`, whatever the reason: how little is too little is not ours to know.
+    Either,
     /// Both have ended in an orderly way, with everything answered that was asked.
     Stopped,
     /// The predecessor was killed; the successor serves with its listeners.
@@ -83,6 +85,20 @@ pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, 
     site.ends(ended).await;
 }
 
+/// Breaks what the next generation starts from, restarts, finds the outcome, and makes it whole again.
+pub(crate) async fn start_badly(site: Site, spoil: impl FnOnce(&Site), outcome: Outcome) {
+    let restart = Restart { site: &site, mark: site.app.mark(), first: site.app.first_pid() };
+    let witnesses = Witnesses::call(&site, outcome).await;
+    spoil(&site);
+    site.hang_up(restart.first);
+    let waiting = vec![site.ask("/hello").await];
+    let ended = restart.finds(outcome).await;
+    site.repair();
+    are_answered(waiting, &BTreeSet::new()).await;
+    witnesses.testify(outcome, &BTreeSet::new()).await;
+    site.ends(ended).await;
+}
+
 impl Restart<'_> {
     /// Asks for a restart, and waits until the two have come to `step`; returns the successor.
     async fn reach(&self, step: Step) -> Option<u32> {
@@ -115,6 +131,7 @@ impl Restart<'_> {
             Outcome::Restarted => self.finds_restarted(1).await,
             Outcome::RestartedTwice => self.finds_restarted(2).await,
             Outcome::CalledOff(reasons) => self.finds_called_off(reasons).await,
+            Outcome::Either => self.finds_either().await,
             Outcome::Stopped => self.finds_stopped().await,
             Outcome::SuccessorGoesOn => self.finds_alone(self.site.address).await,
             Outcome::SuccessorBindsAnew => self.finds_bound_anew().await,
@@ -143,6 +160,18 @@ impl Restart<'_> {
         assert_eq!(self.site.said(self.first, "restart called off"), 1);
         assert_eq!(children(self.first), [0; 0], "the successor is gone and reaped");
         Ended::Served { by: self.first, at: self.site.address }
+    }
+
+    async fn finds_either(&self) -> Ended {
+        let outcome = |line: &Line| {
+            matches!(line.message(), Some("handed over" | "restart called off"))
+                && line.field("pid") == Some(&self.first.to_string())
+        };
+        let line = self.site.app.wait_for(self.mark, outcome, PATIENCE).await;
+        match line.message() {
+            Some("handed over") => self.finds_restarted(1).await,
+            _ => self.finds_called_off(&[""]).await,
+        }
     }
 
     async fn finds_stopped(&self) -> Ended {

@@ -1,11 +1,13 @@
 //! A server that is to be disturbed, in a folder of its own, and the load on it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -19,6 +21,7 @@ use crate::support::plan::Plan;
 use crate::support::process::{App, Line, Mark, PATIENCE, children, descriptors, shared_folder};
 use crate::support::running::Running;
 use crate::support::strict::{Kind, Load};
+use crate::support::tools::tool;
 
 /// Nobody: a user without any right (Debian's `nobody` and `nogroup`).
 const NOBODY: u32 = 65534;
@@ -71,6 +74,9 @@ pub(crate) struct Site {
     /// How many descriptors it has open when it does nothing.
     descriptors: usize,
     program: &'static str,
+    user: User,
+    /// How to raise again what was lowered.
+    lowered: Mutex<Vec<String>>,
     folder: TempDir,
 }
 
@@ -84,6 +90,7 @@ impl Site {
         let folder = shared_folder();
         let path = folder.path().join("app");
         install_program(setup.program, &path);
+        install_program(setup.program, &folder.path().join("good"));
         let mut command = command(&setup, &path);
         let (points, plan) = (Points::of(&mut command), Plan::of(&mut command));
         command.env("ENDLESS_READY_TIMEOUT", setup.ready_timeout);
@@ -94,7 +101,17 @@ impl Site {
         let app = App::start(command);
         app.wait_for_message(Mark::START, "serving").await;
         let (address, descriptors) = (app.address().await, descriptors(app.first_pid()));
-        Self { app, address, points, plan, descriptors, program: setup.program, folder }
+        Self {
+            app,
+            address,
+            points,
+            plan,
+            descriptors,
+            program: setup.program,
+            user: setup.user,
+            lowered: Mutex::default(),
+            folder,
+        }
     }
 
     /// The file that successors are started from.
@@ -106,6 +123,55 @@ impl Site {
         self.folder.path()
     }
 
+    /// Replaces the program by a file of these bytes, which may be executed.
+    pub(crate) fn ship(&self, bytes: &[u8]) {
+        let draft = self.folder.path().join("draft");
+        fs::write(&draft, bytes).expect("our own folder");
+        fs::set_permissions(&draft, Permissions::from_mode(0o755)).expect("our own file");
+        install(&draft, &self.path());
+    }
+
+    /// Replaces the program by a script that does `lines` first and then becomes it.
+    pub(crate) fn ship_script(&self, lines: &str) {
+        let good = self.folder.path().join("good");
+        self.ship(format!("#!/bin/sh\n{lines}\nexec {good:?} \"$@\"\n").as_bytes());
+    }
+
+    /// Lowers a soft limit of the first generation, by prlimit(1)'s name of it; nothing, if the machine lacks the
+    /// tool.
+    pub(crate) fn lower_limit(&self, name: &str, to: usize) {
+        let Some(prlimit) = tool("prlimit") else { return };
+        let pid = self.app.first_pid().to_string();
+        let before = as_user(self.user, &prlimit)
+            .args(["--pid", &pid, "--raw", "--noheadings", "--output", "SOFT", &format!("--{name}")])
+            .output()
+            .expect("it can be run")
+            .stdout;
+        let before = String::from_utf8(before).expect("text");
+        self.lowered.lock().expect("no panic").push(format!("--{name}={}:", before.trim()));
+        assert!(
+            self.set_limit(&prlimit, self.app.first_pid(), &format!("--{name}={to}:")),
+            "{name} cannot be set"
+        );
+    }
+
+    /// A successor has inherited what was lowered.
+    fn raise_limits(&self) {
+        for limit in self.lowered.lock().expect("no panic").drain(..) {
+            let prlimit = tool("prlimit").expect("it was there");
+            for pid in self.app.processes() {
+                // A predecessor may just have ended.
+                self.set_limit(&prlimit, pid, &limit);
+            }
+        }
+    }
+
+    /// As the user whose process it is: root may lack the right in a container.
+    fn set_limit(&self, prlimit: &Path, pid: u32, limit: &str) -> bool {
+        let set = as_user(self.user, prlimit).args(["--pid", &pid.to_string(), limit]).output();
+        set.expect("it can be run").status.success()
+    }
+
     /// Makes the next generation a good one.
     pub(crate) fn repair(&self) {
         if self.path().is_dir() {
@@ -113,6 +179,7 @@ impl Site {
         }
         install_program(self.program, &self.path());
         self.plan.set("");
+        self.raise_limits();
     }
 
     /// A request on a connection of its own, to be answered some time.
@@ -229,6 +296,15 @@ fn install_program(name: &str, path: &Path) {
     }
 }
 
+/// The program as that user, where the test may choose.
+fn as_user(user: User, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if user == User::Unprivileged && geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
 fn command(setup: &Setup, path: &Path) -> Command {
     let limit = match setup.user {
         User::Same => "",
@@ -237,14 +313,11 @@ fn command(setup: &Setup, path: &Path) -> Command {
     let mut command = match (limit, setup.before) {
         ("", "") => Command::new(path),
         (limit, before) => {
-            let mut shell = Command::new("sh");
+            let mut shell = as_user(setup.user, Path::new("sh"));
             shell.arg("-c").arg(format!("{limit}{before}\nexec \"$0\" \"$@\"")).arg(path);
             shell
         }
     };
     command.args(setup.arguments);
-    if setup.user == User::Unprivileged && geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
     command
 }
