@@ -422,17 +422,21 @@ async fn reads_nothing(address: SocketAddr) -> TcpStream {
     socket.connect(address).await.expect("the server listens")
 }
 
+/// Whether the service still makes its answer, or has left it to us in one piece.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_is_left() {
     let (app, address) = with("ENDLESS_WRITE_TIMEOUT", LIMIT_TEXT).await;
-    let mut client = reads_nothing(address).await;
-    let since = Instant::now();
-    client.write_all(b"GET /pieces/3000 HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
-    until_busy(address, 1, 1).await;
-    not_before_the_limit(since, until_busy(address, 0, 0)).await;
-    let mut received = Vec::new();
-    let _reset = patiently(client.read_to_end(&mut received)).await;
-    assert!(received.len() < 30_000_000, "it was cut");
+    for (path, in_flight) in [("/pieces/3000", 1), ("/bytes/30000000", 0)] {
+        let mut client = reads_nothing(address).await;
+        let since = Instant::now();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        until_busy(address, 1, in_flight).await;
+        not_before_the_limit(since, until_busy(address, 0, 0)).await;
+        let mut received = Vec::new();
+        let _reset = patiently(client.read_to_end(&mut received)).await;
+        assert!(received.len() < 30_000_000, "it was cut");
+    }
     app.stop().await;
 }
 
