@@ -40,6 +40,11 @@ bench pairs="31":
 package:
     cargo publish --workspace --dry-run --locked
 
+# What can run there, under Miri: the grammar, the messages, the states of a restart.
+miri:
+    PROPTEST_CASES=8 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p endless-runtime --lib -- \
+        grammar:: handover::arriving handover::replacing handover::message handover::schedules
+
 # Licences, duplicates, advisories.
 deny:
     cargo deny check
