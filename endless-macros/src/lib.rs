@@ -44,6 +44,11 @@ mod registration;
 /// | `idle_grace` | how long a drain leaves idle connections open | `"2s"` |
 /// | `lame_duck` | how long to go on accepting after SIGTERM, before the drain | `"0s"` |
 /// | `readiness_path` | a path that is answered by itself: 200 while serving, 503 from a stop on: `"/ready"` | none |
+/// | `read_timeout` | how long a whole request may take to arrive, from its first byte: `"30s"`, `"never"` | `"never"` |
+/// | `write_timeout` | how long a whole response may take to be written, from the end of the request's head | `"never"` |
+/// | `header_timeout` | how long a request's head may take to arrive, from its first byte | `"30s"` |
+/// | `idle_timeout` | how long a connection may idle, before its first request or between two | `"120s"` |
+/// | `max_header_bytes` | how long a request's head may be, in bytes; a longer one is answered with 431 | `1048576` |
 /// | `max_connections` | how many connections each server has at a time; more wait in the kernel's queue | none |
 /// | `backlog` | how many connections may wait in the kernel's queue of each server | `4096` |
 /// | `connect_info` | whether each request carries `ConnectInfo` in its extensions | `false` |

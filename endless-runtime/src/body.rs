@@ -1,11 +1,16 @@
 //! The body of a request, which knows whether it was read to its end.
 
+use std::future::Future;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Reading;
 use crate::error::BoxError;
@@ -21,6 +26,31 @@ pub struct Body {
     progress: Progress,
     /// Until its end: the connection has something to read.
     reading: Option<Reading>,
+    deadline: Option<Deadline>,
+}
+
+/// Until when a body must be read, and whether it was.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    timer: Pin<Box<Sleep>>,
+    was_late: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    pub(crate) fn at(time: Instant) -> Self {
+        Self { timer: Box::pin(sleep_until(time)), was_late: Arc::default() }
+    }
+
+    /// Tells whoever answers the request.
+    pub(crate) fn watch(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.was_late)
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        ready!(self.timer.as_mut().poll(cx));
+        self.was_late.store(true, Relaxed);
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request takes longer than read_timeout"))
+    }
 }
 
 /// How far it was read; what has ended, well or badly, stays so.
@@ -40,7 +70,7 @@ enum Source {
 impl Body {
     /// A body without a byte.
     pub fn empty() -> Self {
-        Self { source: Source::Memory(None), progress: Progress::Ended, reading: None }
+        Self { source: Source::Memory(None), progress: Progress::Ended, reading: None, deadline: None }
     }
 
     /// Whether every byte and trailer of the body was taken out. True from the start for a request
@@ -50,12 +80,33 @@ impl Body {
     }
 
     /// `begins` is asked only if there is something to read.
-    pub(crate) fn from_connection(incoming: Incoming, begins: impl FnOnce() -> Reading) -> Self {
+    pub(crate) fn from_connection(
+        incoming: Incoming,
+        deadline: Option<Deadline>,
+        begins: impl FnOnce() -> Reading,
+    ) -> Self {
         let (progress, reading) = match http_body::Body::is_end_stream(&incoming) {
             true => (Progress::Ended, None),
             false => (Progress::Unread, Some(begins())),
         };
-        Self { source: Source::Connection(incoming), progress, reading }
+        Self { source: Source::Connection(incoming), progress, reading, deadline }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let incoming = match &mut self.source {
+            Source::Connection(incoming) => incoming,
+            Source::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        };
+        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(incoming), cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let late = match &mut self.deadline {
+            Some(deadline) => ready!(deadline.poll_late(cx)),
+            None => return Poll::Pending,
+        };
+        // Nobody reads the rest.
+        self.source = Source::Memory(None);
+        Poll::Ready(Some(Err(late.into())))
     }
 
     /// Hyper's own body, for services written against it.
@@ -74,7 +125,7 @@ impl<B: Into<Bytes>> From<B> for Body {
             true => (None, Progress::Ended),
             false => (Some(bytes), Progress::Unread),
         };
-        Self { source: Source::Memory(bytes), progress, reading: None }
+        Self { source: Source::Memory(bytes), progress, reading: None, deadline: None }
     }
 }
 
@@ -88,24 +139,20 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // Hyper never says that a body of known length is over, if it comes to its end after the end of the
         // response.
-        if self.progress == Progress::Ended {
+        if self.progress != Progress::Unread {
             return Poll::Ready(None);
         }
-        let frame = match &mut self.source {
-            Source::Connection(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
-            Source::Memory(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-        };
+        let frame = ready!(self.poll_source(cx));
         // A known length ends with its last byte, without a further frame that says so.
         self.progress = match &frame {
-            _ if self.progress != Progress::Unread => self.progress,
             Some(Err(_)) => Progress::Failed,
             Some(Ok(_)) if !self.is_end_stream() => Progress::Unread,
             Some(Ok(_)) | None => Progress::Ended,
         };
         if self.progress != Progress::Unread {
-            self.reading = None;
+            (self.reading, self.deadline) = (None, None);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -40,11 +40,27 @@ pub struct Config {
 }
 
 /// What each server has of its own; these are what counts for one whose code does not say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerSettings {
+    pub(crate) limits: Limits,
     pub(crate) max_connections: Option<usize>,
     pub(crate) backlog: u32,
     pub(crate) connect_info: bool,
+}
+
+/// What a client may cost: how long it is waited for, and how much it may say. `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// A whole request, from the first byte of its head.
+    pub(crate) read_timeout: Option<Duration>,
+    /// A whole response, from the end of the request's head.
+    pub(crate) write_timeout: Option<Duration>,
+    /// A request's head, from its first byte.
+    pub(crate) header_timeout: Option<Duration>,
+    /// A connection without a request.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// A request's head.
+    pub(crate) max_header_bytes: usize,
 }
 
 impl Default for Config {
@@ -58,7 +74,7 @@ impl Default for Config {
             readiness_path: None,
             pid_file: None,
             program: None,
-            server: ServerSettings { max_connections: None, backlog: 0, connect_info: false },
+            server: ServerSettings::default(),
             flavor: Flavor::MultiThread,
             worker_threads: None,
             signals: true,
@@ -201,6 +217,7 @@ impl Config {
 
     /// The only place that knows which field an option is.
     fn set(&mut self, row: &Row, value: Value) {
+        let limits = &mut self.server.limits;
         match (row.name, value) {
             ("listen", Value::Addresses(addresses)) => self.listen = addresses,
             ("hammer_time", Value::Duration(time)) => self.hammer_time = time,
@@ -210,6 +227,11 @@ impl Config {
             ("readiness_path", Value::UrlPath(path)) => self.readiness_path = Some(path),
             ("pid_file", Value::FilePath(path)) => self.pid_file = Some(path),
             ("program", Value::FilePath(path)) => self.program = Some(path),
+            ("read_timeout", Value::Duration(time)) => limits.read_timeout = time,
+            ("write_timeout", Value::Duration(time)) => limits.write_timeout = time,
+            ("header_timeout", Value::Duration(time)) => limits.header_timeout = time,
+            ("idle_timeout", Value::Duration(time)) => limits.idle_timeout = time,
+            ("max_header_bytes", Value::Count(count)) => limits.max_header_bytes = count,
             ("max_connections", Value::Count(count)) => self.server.max_connections = Some(count),
             ("backlog", Value::Count(count)) => {
                 self.server.backlog = u32::try_from(count).unwrap_or(u32::MAX)

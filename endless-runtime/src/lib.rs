@@ -15,6 +15,7 @@ mod hammer;
 mod handover;
 mod listener;
 mod log;
+mod pause;
 mod pid_file;
 #[doc(hidden)]
 pub mod private;

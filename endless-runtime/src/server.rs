@@ -74,6 +74,42 @@ impl<S: HttpService> Server<S> {
         Self { address, listener, service, hooks, before_begin, overrides }
     }
 
+    /// How long a whole request may take to arrive, from the first byte of its head; `None`, the default, is
+    /// no limit. A late body ends in an error of kind [`TimedOut`](io::ErrorKind::TimedOut), and where the
+    /// service then fails, or answers with an error of its own, the client is told 408.
+    pub fn read_timeout(self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.overrule("read_timeout", move |settings| settings.limits.read_timeout = time)
+    }
+
+    /// How long a whole response may take to be made and written, from the end of the request's head;
+    /// `None`, the default, is no limit. Then the connection is closed; of HTTP/2, the stream is reset, and
+    /// the connection closed only if its client takes nothing of it.
+    pub fn write_timeout(self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.overrule("write_timeout", move |settings| settings.limits.write_timeout = time)
+    }
+
+    /// How long a request's head may take to arrive, from its first byte, 30 seconds by default; `None` is no
+    /// limit. A late one is answered with 408, and the connection closed.
+    pub fn header_timeout(self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.overrule("header_timeout", move |settings| settings.limits.header_timeout = time)
+    }
+
+    /// How long a connection may idle, before its first request or between two, 120 seconds by default;
+    /// `None` is no limit. Then it is closed.
+    pub fn idle_timeout(self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.overrule("idle_timeout", move |settings| settings.limits.idle_timeout = time)
+    }
+
+    /// How many bytes a request's head may have, 1 MiB by default. A longer one is answered with 431, and the
+    /// connection closed. For HTTP/2 it is the limit of the decoded header list (RFC 9113, section 6.5.2).
+    pub fn max_header_bytes(self, bytes: usize) -> Self {
+        self.overrule("max_header_bytes", move |settings| settings.limits.max_header_bytes = bytes)
+    }
+
     /// How many connections may wait in the kernel's queue to be accepted, 4096 by default; the kernel
     /// has a limit of its own (`net.core.somaxconn`).
     pub fn backlog(self, connections: u32) -> Self {
@@ -309,6 +345,7 @@ fn terms(process: &'static Process, settings: &ServerSettings) -> Terms {
     Terms {
         idle_grace: config.idle_grace,
         readiness: config.readiness_path.as_deref().map(|path| (path, &STOPS)),
+        limits: settings.limits,
         connect_info: settings.connect_info,
     }
 }

@@ -113,7 +113,7 @@ where
 /// Makes a service of a [`hyper::service::Service`] that takes hyper's own [`Incoming`] body.
 ///
 /// What such a service leaves unread of a body cannot be known, so a connection whose last request had a
-/// body is not handed to a successor.
+/// body is not handed to a successor, and `read_timeout` does not reach into its body.
 pub fn hyper_service<S>(service: S) -> HyperService<S> {
     HyperService { service }
 }

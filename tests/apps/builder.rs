@@ -2,7 +2,8 @@
 //!
 //! Its words are `new=ADDRESS`, `std=ADDRESS` and `tokio=ADDRESS`, one a server; `hooks=config` or
 //! `hooks=server`; and
-//! `max_connections=N`, `backlog=N` and `connect_info` for every server. A plan of such words overrules them.
+//! `max_connections=N`, `backlog=N`, `connect_info`, `max_header_bytes=N` and `read_timeout=MILLISECONDS` with its
+//! like for every server. A plan of such words overrules them.
 
 mod routes;
 
@@ -10,6 +11,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -115,8 +117,33 @@ impl Words {
         if self.find("connect_info").is_some() {
             server = server.connect_info(true);
         }
+        server = self.limit(server);
         if self.find("hooks") == Some("server") { hooked(server) } else { server }
     }
+
+    fn limit<S: HttpService>(&self, mut server: Server<S>) -> Server<S> {
+        if let Some(number) = self.number("read_timeout") {
+            server = server.read_timeout(time(number));
+        }
+        if let Some(number) = self.number("write_timeout") {
+            server = server.write_timeout(time(number));
+        }
+        if let Some(number) = self.number("header_timeout") {
+            server = server.header_timeout(time(number));
+        }
+        if let Some(number) = self.number("idle_timeout") {
+            server = server.idle_timeout(time(number));
+        }
+        if let Some(most) = self.number("max_header_bytes") {
+            server = server.max_header_bytes(most as usize);
+        }
+        server
+    }
+}
+
+/// In milliseconds; 0 is never.
+fn time(number: u32) -> Option<Duration> {
+    (number > 0).then(|| Duration::from_millis(number.into()))
 }
 
 fn pairs(words: &[String]) -> impl Iterator<Item = (&str, &str)> {

@@ -8,6 +8,7 @@ mod cargo;
 mod client;
 mod counts;
 mod h2_client;
+mod h2_frames;
 mod http1;
 mod plan;
 mod process;
@@ -24,6 +25,9 @@ pub(crate) use cargo::{example, example_with, install};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
 pub(crate) use h2_client::H2Load;
+pub(crate) use h2_frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Client, HEADERS, PING, RST_STREAM, SETTINGS, body_of,
+};
 pub(crate) use http1::{Connection, Response};
 pub(crate) use plan::Plan;
 pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors};

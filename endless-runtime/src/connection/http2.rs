@@ -4,39 +4,70 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::Terms;
 use super::io::Io;
 use super::leaving::IdleGrace;
+use super::patience::Patience;
 use super::request::Requests;
+use super::state::Awaited;
+use crate::config::Limits;
 use crate::service::HttpService;
 
 /// Serves until the client closes, or, asked to leave, until its streams are finished: hyper sends a GOAWAY
 /// that still takes every stream, a PING, and once that is answered a GOAWAY with the last stream's number,
 /// so that no request on its way is lost (RFC 9113, section 6.8).
 ///
-/// A client that answers nothing, not even the PING, is waited for as an idle one of HTTP/1 is: `idle_grace`.
-pub(super) async fn serve<S: HttpService>(io: Io, requests: Requests<S>, idle_grace: Duration) {
+/// A client that says nothing any more, not even that it has seen the PING, is waited for as an idle one of
+/// HTTP/1 is: `idle_grace`. One that does may still be taking what it has asked for, long after the service
+/// is done with it: the connection ends by itself when all is taken.
+///
+/// A connection without a request for `idle_timeout` is asked to leave.
+pub(super) async fn serve<S: HttpService>(
+    io: Io,
+    requests: Requests<S>,
+    terms: Terms,
+    mut patience: Patience,
+) {
     let state = Arc::clone(io.state());
-    let connection =
-        Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).serve_connection(io, requests);
-    let mut connection = pin!(connection);
-    let mut grace = IdleGrace::new(idle_grace);
+    if terms.limits.write_timeout.is_some() {
+        state.note_streams();
+    }
+    let mut connection = pin!(builder(terms.limits).serve_connection(io, requests));
+    let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
+    let mut heard = false;
     poll_fn(|cx| {
         let leaving = state.poll_leaving(cx).is_ready();
         if leaving && !std::mem::replace(&mut told, leaving) {
             connection.as_mut().graceful_shutdown();
+            state.take_heard();
         }
-        match connection.as_mut().poll(cx) {
-            // What went wrong was on the client's side, and the protocol has told it.
-            Poll::Ready(_ended) => Poll::Ready(()),
-            Poll::Pending if leaving => grace.poll_over(state.has_nothing_in_flight(), cx),
-            Poll::Pending => Poll::Pending,
+        // What went wrong was on the client's side, and the protocol has told it.
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
         }
+        match patience.poll_late(state.awaited_of_streams(), cx) {
+            Poll::Ready(Awaited::Stream { .. }) => return Poll::Ready(()),
+            Poll::Ready(_idle) if !leaving => state.leave(),
+            _ => {}
+        }
+        if !leaving {
+            return Poll::Pending;
+        }
+        heard |= state.take_heard();
+        grace.poll_over(!heard && state.has_nothing_in_flight(), cx)
     })
     .await;
+}
+
+/// Hyper's limits stand: 200 streams at a time, and h2's against floods and rapid resets.
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
+    builder.timer(TokioTimer::new()).max_header_list_size(max_header_bytes);
+    builder
 }

@@ -2,31 +2,42 @@
 //! to choose a protocol given back first, and with the connection's registration, so that the connection
 //! counts for as long as anybody, an upgraded handler too, holds its I/O.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::state::{ConnectionState, Registered};
 use crate::listener::Stream;
 
+/// How long the client may take to close its side after ours. To close while something of the client's is on
+/// its way or unread is to reset the connection, and a reset takes the last response from a client that has
+/// not read it yet (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
 pub(crate) struct Io {
-    stream: TokioIo<Stream>,
+    stream: TokioIo<Heard>,
     already_read: Bytes,
-    registered: Registered,
+    /// Set once our side is closed.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
     pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        Self { stream: TokioIo::new(stream), already_read: Bytes::new(), registered }
+        let stream = TokioIo::new(Heard { stream, registered });
+        Self { stream, already_read: Bytes::new(), linger: None }
     }
 
     pub(crate) fn state(&self) -> &std::sync::Arc<ConnectionState> {
-        self.registered.state()
+        self.stream.inner().registered.state()
     }
 
     /// Reads more of the connection's first bytes into `buffer`; 0 at its end.
@@ -38,6 +49,33 @@ impl Io {
     pub(crate) fn give_back(&mut self, bytes: Bytes) {
         debug_assert!(self.already_read.is_empty(), "bytes are given back once");
         self.already_read = bytes;
+    }
+
+    /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
+    /// written.
+    pub(crate) async fn refuse(mut self, status: StatusCode) {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let response =
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n");
+        if let Ok(Ok(())) =
+            timeout(LINGER, self.stream.inner_mut().stream.write_all(response.as_bytes())).await
+        {
+            let _closed = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
+        }
+    }
+
+    /// Ready when the client has closed its side, or has had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut dropped = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_ended) => return Poll::Ready(()),
+                Poll::Pending => return linger.as_mut().poll(cx),
+            }
+        }
     }
 }
 
@@ -71,6 +109,56 @@ impl Write for Io {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.state().flushed();
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+/// A connection's stream, and its registration.
+struct Heard {
+    stream: Stream,
+    registered: Registered,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.registered.state().received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

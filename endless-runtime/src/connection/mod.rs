@@ -8,6 +8,7 @@ mod http2;
 mod info;
 mod io;
 mod leaving;
+mod patience;
 mod request;
 mod state;
 
@@ -15,12 +16,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::StatusCode;
 
+use crate::config::Limits;
 use crate::listener::Stream;
 use crate::service::HttpService;
 pub use info::ConnectInfo;
 use io::Io;
+use patience::Patience;
 use request::Requests;
+use state::Awaited;
 pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
@@ -36,6 +41,8 @@ pub(crate) struct Terms {
     pub(crate) idle_grace: Duration,
     /// A path that is answered here, and whether the answer is that the service stops.
     pub(crate) readiness: Option<(&'static str, &'static AtomicBool)>,
+    /// What a client may cost.
+    pub(crate) limits: Limits,
     /// Whether each request carries [`ConnectInfo`] in its extensions.
     pub(crate) connect_info: bool,
 }
@@ -45,25 +52,35 @@ pub(crate) async fn serve<S: HttpService>(stream: Stream, registered: Registered
     let info = terms.connect_info.then(|| ConnectInfo::of(&stream));
     let mut io = Io::new(stream, registered);
     let state = io.state().clone();
-    let unused = async {
+    let mut patience = Patience::new(&state, terms.limits);
+    let left = async {
         state.leaving().await;
         tokio::time::sleep(terms.idle_grace).await;
     };
-    let protocol = tokio::select! {
+    let beginning = tokio::select! {
         biased;
-        protocol = find_protocol(&mut io) => protocol,
-        () = unused => None,
+        protocol = find_protocol(&mut io) => protocol.map_or(Beginning::Over, Beginning::With),
+        late = patience.late() => Beginning::Late(late),
+        () = left => Beginning::Over,
     };
-    match protocol {
-        Some(Protocol::Http1) => {
+    match beginning {
+        Beginning::With(protocol) => {
             let requests = Requests::new(service, state, terms, info);
-            http1::serve(io, requests, terms.idle_grace).await;
+            match protocol {
+                Protocol::Http1 => http1::serve(io, requests, terms, patience).await,
+                Protocol::Http2 => http2::serve(io, requests, terms, patience).await,
+            }
         }
-        Some(Protocol::Http2) => {
-            http2::serve(io, Requests::new(service, state, terms, info), terms.idle_grace).await
-        }
-        None => {}
+        Beginning::Late(Awaited::Head) => io.refuse(StatusCode::REQUEST_TIMEOUT).await,
+        Beginning::Late(_) | Beginning::Over => {}
     }
+}
+
+/// What became of the first bytes.
+enum Beginning {
+    With(Protocol),
+    Late(Awaited),
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

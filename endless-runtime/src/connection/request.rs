@@ -1,11 +1,10 @@
 //! One request: the user's service called, its errors answered, its response watched to the last byte.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker, ready};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -13,11 +12,12 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 
 use super::Terms;
 use super::info::ConnectInfo;
 use super::state::{ConnectionState, InFlight};
-use crate::body::Body;
+use crate::body::{Body, Deadline};
 use crate::error::BoxError;
 use crate::log::event;
 use crate::service::HttpService;
@@ -49,26 +49,35 @@ impl<S> Requests<S> {
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
     type Response = Response<ResponseBody<S::ResponseBody>>;
-    type Error = Infallible;
+    type Error = TooLate;
     type Future = Answer<S>;
 
     fn call(&self, request: Request<Incoming>) -> Answer<S> {
+        let in_flight = self.connection.request_begins();
+        let read_deadline = self.read_deadline();
         let asked = Asked {
-            in_flight: self.connection.request_begins(),
+            in_flight,
             version: request.version(),
             connect: request.method() == Method::CONNECT,
+            body_was_late: read_deadline.as_ref().map(Deadline::watch),
+            write_deadline: self.terms.limits.write_timeout.map(|time| Box::pin(sleep(time))),
         };
         let step = match self.readiness(&request) {
             Some(stops) => Step::Readiness { stops },
-            None => self.begin(self.introduce(request.map(|body| self.body(body)))),
+            None => self.begin(self.introduce(request.map(|body| self.body(body, read_deadline)))),
         };
         Answer { step, asked: Some(asked) }
     }
 }
 
 impl<S: HttpService> Requests<S> {
-    fn body(&self, incoming: Incoming) -> Body {
-        Body::from_connection(incoming, || self.connection.body_begins())
+    fn body(&self, incoming: Incoming, deadline: Option<Deadline>) -> Body {
+        Body::from_connection(incoming, deadline, || self.connection.body_begins())
+    }
+
+    fn read_deadline(&self) -> Option<Deadline> {
+        let time = self.terms.limits.read_timeout?;
+        self.connection.take_head_began().checked_add(time).map(Deadline::at)
     }
 
     fn introduce(&self, mut request: Request<Body>) -> Request<Body> {
@@ -100,6 +109,24 @@ struct Asked {
     in_flight: InFlight,
     version: Version,
     connect: bool,
+    /// Where a request has a time to be read in.
+    body_was_late: Option<Arc<AtomicBool>>,
+    write_deadline: WriteDeadline,
+}
+
+/// Where a response has a time to be written in.
+type WriteDeadline = Option<Pin<Box<Sleep>>>;
+
+/// The response is not written in time. Hyper closes the connection for it, or resets the stream.
+#[derive(Debug, thiserror::Error)]
+#[error("the response takes longer than write_timeout")]
+pub(crate) struct TooLate;
+
+fn poll_in_time(deadline: &mut WriteDeadline, cx: &mut Context<'_>) -> Result<(), TooLate> {
+    match deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx)) {
+        Some(Poll::Ready(())) => Err(TooLate),
+        Some(Poll::Pending) | None => Ok(()),
+    }
 }
 
 pin_project! {
@@ -122,10 +149,13 @@ pin_project! {
 }
 
 impl<S: HttpService> Future for Answer<S> {
-    type Output = Result<Response<ResponseBody<S::ResponseBody>>, Infallible>;
+    type Output = Result<Response<ResponseBody<S::ResponseBody>>, TooLate>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Some(asked) = this.asked {
+            poll_in_time(&mut asked.write_deadline, cx)?;
+        }
         let result = loop {
             match this.step.as_mut().project() {
                 StepProjection::Readying { service, request } => match ready!(service.poll_ready(cx)) {
@@ -152,10 +182,17 @@ impl<S: HttpService> Future for Answer<S> {
 
 impl Asked {
     fn answer<B>(self, result: Result<Response<B>, BoxError>) -> Response<ResponseBody<B>> {
-        self.finish(match result {
+        let response = match result {
+            Ok(response) if is_error(response.status()) && self.body_was_late() => request_timeout(),
             Ok(response) => response.map(Some),
+            Err(_) if self.body_was_late() => request_timeout(),
             Err(error) => internal_error(&*error),
-        })
+        };
+        self.finish(response)
+    }
+
+    fn body_was_late(&self) -> bool {
+        self.body_was_late.as_ref().is_some_and(|late| late.load(Relaxed))
     }
 
     fn finish<B>(self, mut response: Response<Option<B>>) -> Response<ResponseBody<B>> {
@@ -164,13 +201,15 @@ impl Asked {
             // To a response of HTTP/1.1 for a client of HTTP/1.0, hyper would add "keep-alive" all the same.
             *response.version_mut() = self.version;
         }
-        response.map(|body| ResponseBody { body, in_flight: self.in_flight })
+        response.map(|body| ResponseBody { body, deadline: self.write_deadline, in_flight: self.in_flight })
     }
 
-    /// Asked when the head is written, so that a response that began before the drain says it too.
+    /// Asked when the head is written, so that a response that began before the drain says it too. After a
+    /// late body, hyper closes because its rest is unread.
     fn must_close(&self, status: StatusCode) -> bool {
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
-        self.in_flight.connection().is_leaving() && self.version < Version::HTTP_2 && !upgraded
+        let last = self.in_flight.connection().is_leaving() || self.body_was_late();
+        last && self.version < Version::HTTP_2 && !upgraded
     }
 }
 
@@ -179,6 +218,16 @@ fn readiness<B>(stops: bool) -> Response<Option<B>> {
     if stops {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
+    response
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+fn request_timeout<B>() -> Response<Option<B>> {
+    let mut response = Response::new(None);
+    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
     response
 }
 
@@ -194,20 +243,25 @@ pin_project! {
     pub(crate) struct ResponseBody<B> {
         #[pin]
         body: Option<B>,
+        deadline: WriteDeadline,
         in_flight: InFlight,
     }
 }
 
-impl<B: http_body::Body> http_body::Body for ResponseBody<B> {
+impl<B: http_body::Body<Error: Into<BoxError>>> http_body::Body for ResponseBody<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project().body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx),
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        if let Err(late) = poll_in_time(this.deadline, cx) {
+            return Poll::Ready(Some(Err(late.into())));
+        }
+        match this.body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx).map_err(Into::into),
             None => Poll::Ready(None),
         }
     }

@@ -2,14 +2,15 @@
 //!
 //! The counters are the connection's own, so a request costs no lock and shares no counter with others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// One connection, from accept until its last byte; an upgraded one lives until the user drops it.
 #[derive(Debug, Default)]
@@ -20,11 +21,85 @@ pub(crate) struct ConnectionState {
     reading: AtomicUsize,
     /// The last response's end is still in a buffer of ours.
     unflushed: AtomicBool,
+    /// Bytes have come that no request has begun with yet.
+    in_head: AtomicBool,
+    /// When the head began that is still on its way, for those who ask when a request began.
+    head_began: Mutex<Option<Instant>>,
+    /// Anything has come since the connection was told to leave.
+    heard: AtomicBool,
+    /// The numbers of HTTP/2 requests without a whole response, where they are asked for.
+    unanswered: OnceLock<Mutex<BTreeSet<u64>>>,
     leaving: AtomicBool,
     task: AtomicWaker,
 }
 
+/// What the next thing on a connection would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The first byte of a request, after so many.
+    Request { after: u64 },
+    /// The rest of a request's head.
+    Head,
+    /// The rest of a request's body; the response is written.
+    Body,
+    /// The rest of the response to this request.
+    Response { request: u64 },
+    /// The rest of one response among others of HTTP/2, the oldest.
+    Stream { request: u64 },
+}
+
 impl ConnectionState {
+    /// What HTTP/1 waits for.
+    pub(crate) fn awaited(&self) -> Awaited {
+        let requests = self.requests.load(Relaxed);
+        if self.in_flight.load(Relaxed) > 0 || self.unflushed.load(Relaxed) {
+            Awaited::Response { request: requests }
+        } else if self.reading.load(Relaxed) > 0 {
+            Awaited::Body
+        } else if self.in_head.load(Relaxed) {
+            Awaited::Head
+        } else {
+            Awaited::Request { after: requests }
+        }
+    }
+
+    /// What HTTP/2 waits for; which response is the oldest is known from [`ConnectionState::note_streams`] on.
+    pub(crate) fn awaited_of_streams(&self) -> Awaited {
+        let unanswered = self.unanswered.get().and_then(|numbers| lock(numbers).first().copied());
+        match unanswered {
+            Some(request) => Awaited::Stream { request },
+            None if self.has_nothing_in_flight() => Awaited::Request { after: self.requests.load(Relaxed) },
+            None => Awaited::Body,
+        }
+    }
+
+    /// From now on, knows which response is the oldest that is not whole.
+    pub(crate) fn note_streams(&self) {
+        self.unanswered.get_or_init(Mutex::default);
+    }
+
+    /// Bytes have come from the client.
+    pub(crate) fn received(&self) {
+        if self.in_flight.load(Relaxed) == 0 {
+            self.in_head.store(true, Relaxed);
+        }
+        self.heard.store(true, Relaxed);
+    }
+
+    /// Whether anything has come since this was last asked.
+    pub(crate) fn take_heard(&self) -> bool {
+        self.heard.swap(false, Relaxed)
+    }
+
+    pub(crate) fn head_began(&self, at: Instant) {
+        *lock(&self.head_began) = Some(at);
+    }
+
+    /// When the head began that has just come to its end: now, unless it was waited for.
+    pub(crate) fn take_head_began(&self) -> Instant {
+        lock(&self.head_began).take().unwrap_or_else(Instant::now)
+    }
+
     /// Whether nothing is asked and nothing unanswered: fresh, between requests, or within a head.
     pub(crate) fn is_idle(&self) -> bool {
         self.has_nothing_in_flight() && !self.unflushed.load(Relaxed)
@@ -41,9 +116,13 @@ impl ConnectionState {
     }
 
     pub(crate) fn request_begins(self: &Arc<Self>) -> InFlight {
-        self.requests.fetch_add(1, Relaxed);
+        let number = self.requests.fetch_add(1, Relaxed) + 1;
         self.in_flight.fetch_add(1, Relaxed);
-        InFlight { connection: Arc::clone(self) }
+        self.in_head.store(false, Relaxed);
+        if let Some(unanswered) = self.unanswered.get() {
+            lock(unanswered).insert(number);
+        }
+        InFlight { connection: Arc::clone(self), number }
     }
 
     pub(crate) fn flushed(&self) {
@@ -87,6 +166,7 @@ impl ConnectionState {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     connection: Arc<ConnectionState>,
+    number: u64,
 }
 
 impl InFlight {
@@ -97,6 +177,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(unanswered) = self.connection.unanswered.get() {
+            lock(unanswered).remove(&self.number);
+        }
         self.connection.unflushed.store(true, Relaxed);
         self.connection.in_flight.fetch_sub(1, Relaxed);
         self.connection.has_less_in_flight();
@@ -201,9 +284,13 @@ impl Connections {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing under the lock panics half-way through a change.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
+}
+
+/// Nothing under these locks panics half-way through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Held while a server may accept.

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use super::Control;
 use crate::error::describe;
 use crate::handover::environment::FromPredecessor;
-use crate::handover::predecessor::{Predecessor, Wish};
+use crate::handover::predecessor::{Estate, Predecessor, Wish};
 use crate::log::{self, event};
+use crate::pause::{self, Point};
 use crate::pid_file;
 use crate::process::{Failure, Process, Stage, enter};
 use crate::service::BoxFuture;
@@ -27,6 +28,9 @@ impl Control {
             pid_file::write(path);
         }
         event!(INFO, "serving", pid = getpid(), generation = generation, predecessor = of);
+        if predecessor.is_some() {
+            pause::at(Point::Serving);
+        }
         self.predecessor = predecessor.map(|mut predecessor| -> BoxFuture<'static, ()> {
             Box::pin(async move { predecessor.asks_for_a_restart().await })
         });
@@ -51,7 +55,7 @@ pub(super) async fn arrive(
         None => None,
     };
     let listeners = match &mut predecessor {
-        Some(predecessor) => match predecessor.estate().await {
+        Some(predecessor) => match estate(predecessor).await {
             Ok(estate) => {
                 process.set_generation(estate.generation.saturating_add(1));
                 estate.listeners
@@ -65,6 +69,13 @@ pub(super) async fn arrive(
     process.servers.open();
     enter(Stage::Serving);
     predecessor
+}
+
+async fn estate(predecessor: &mut Predecessor) -> Result<Estate, String> {
+    pause::at(Point::Met);
+    let estate = predecessor.estate().await;
+    pause::at(Point::Inherited);
+    estate
 }
 
 async fn take_over(
@@ -99,7 +110,9 @@ async fn take_over(
         }
     };
     let mut waiting = predecessor?;
+    pause::at(Point::Bound);
     waiting.report_ready(claimed).await;
+    pause::at(Point::SaidReady);
     let wish = tokio::select! {
         biased;
         Some(Failure { reason, told }) = failures.recv() => {
@@ -112,7 +125,9 @@ async fn take_over(
     };
     match wish {
         Wish::Go => {
+            pause::at(Point::HeardGo);
             waiting.confirm().await;
+            pause::at(Point::Confirmed);
             Some(waiting)
         }
         Wish::End(reason) => end(&reason),

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, describe};
 use crate::handover::environment::{self, FromPredecessor};
 use crate::handover::launch::Launch;
+use crate::pause::{self, Point};
 use crate::signal::hook::Hooks;
 use crate::signal::{Signal, Signals, Tty, ignored_now, unblock};
 
@@ -36,6 +37,7 @@ static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 /// It must not look at the hooks: they are collected before `main` too, in no order that could be relied on.
 pub(crate) fn prepare_successor() {
     if let Some(from) = environment::take() {
+        pause::at(Point::Born);
         *BEFORE_MAIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare_early(from));
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::handover::launch::Launch;
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
+use crate::pause::{self, Point};
 use crate::process::Process;
 use crate::service::BoxFuture;
 use crate::signal::hook::Moment;
@@ -100,6 +101,7 @@ impl Control {
     }
 
     fn handed_over(&mut self, successor: Successor, event: Event) {
+        pause::at(Point::LetGo);
         match self.life {
             Life::Going => self.begin_drain(Cause::Restarted { successor, event }),
             Life::Stopping | Life::Draining | Life::Drained => {
@@ -146,11 +148,13 @@ async fn attempt(
     event: Event,
     called_off: watch::Receiver<Option<String>>,
 ) -> std::result::Result<Successor, String> {
+    pause::at(Point::Asked);
     tokio::select! {
         biased;
         reason = reason_of(called_off.clone()) => return Err(reason),
         asked = process.hooks.ask(Moment::Pre(Signal::Hangup), &event) => asked?,
     }
+    pause::at(Point::Agreed);
     let (generation, timeout) = (process.generation(), process.config.ready_timeout);
     let started = |pid| process.starting.store(pid, Relaxed);
     let blocked = if process.config.signals { handled(&process.hooks) } else { Vec::new() };

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::{Control, signal_text};
 use crate::handover::successor::Successor;
 use crate::log::{self, event};
+use crate::pause::{self, Point};
 use crate::process::{Process, STOPS, Stage, enter};
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome, Signal};
@@ -116,6 +117,7 @@ impl Control {
             cause = signal_text(&event),
             connections = process.servers.connections()
         );
+        pause::at(Point::Draining);
         self.drain = Some(Box::pin(drain(process, cause)));
     }
 

@@ -57,6 +57,36 @@ pub const OPTIONS: &[Row] = &[
         about: "A path that is answered by itself: 200 while serving, 503 from a stop on.",
     },
     Row {
+        name: "read_timeout",
+        form: Form::TimeOut,
+        default: Some("never"),
+        about: "How long a whole request may take to arrive, from the first byte of its head.",
+    },
+    Row {
+        name: "write_timeout",
+        form: Form::TimeOut,
+        default: Some("never"),
+        about: "How long a whole response may take to be written, from the end of the request's head.",
+    },
+    Row {
+        name: "header_timeout",
+        form: Form::TimeOut,
+        default: Some("30s"),
+        about: "How long the head of a request may take to arrive, from its first byte.",
+    },
+    Row {
+        name: "idle_timeout",
+        form: Form::TimeOut,
+        default: Some("120s"),
+        about: "How long a connection may idle, before its first request or between two.",
+    },
+    Row {
+        name: "max_header_bytes",
+        form: Form::Count,
+        default: Some("1048576"),
+        about: "How long the head of a request may be, in bytes; a longer one is answered with 431.",
+    },
+    Row {
         name: "max_connections",
         form: Form::Count,
         default: None,

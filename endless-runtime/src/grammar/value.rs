@@ -17,6 +17,8 @@ pub enum Form {
     Duration,
     /// A duration, or `never`.
     DurationOrNever,
+    /// A duration that is more than nothing, or `never`, which elsewhere is often spelled 0.
+    TimeOut,
     /// A kind of tokio runtime.
     Flavor,
     /// A whole number of at least 1.
@@ -82,6 +84,7 @@ impl Form {
             Self::UrlPath => return url_path(text).map(Value::UrlPath),
             Self::Duration => duration::parse(text).map(|time| Value::Duration(Some(time))),
             Self::DurationOrNever => duration::parse_or_never(text).map(Value::Duration),
+            Self::TimeOut => time_out(text).map(Value::Duration),
             Self::Flavor => flavor(text).map(Value::Flavor),
             Self::Count => count(text).map(Value::Count),
             Self::Switch => text.parse().ok().map(Value::Switch),
@@ -95,7 +98,7 @@ impl Form {
         match self {
             Self::Addresses => address::ACCEPTED,
             Self::Duration => r#""60s" or "500ms""#,
-            Self::DurationOrNever => r#""60s", "500ms" or "never""#,
+            Self::DurationOrNever | Self::TimeOut => r#""60s", "500ms" or "never""#,
             Self::Flavor => r#""multi_thread" or "current_thread""#,
             Self::Count => "a whole number from 1 up",
             Self::Switch => "true or false",
@@ -108,7 +111,7 @@ impl Form {
     pub fn literal(self) -> Literal {
         match self {
             Self::Addresses => Literal::Texts,
-            Self::Duration | Self::DurationOrNever | Self::Flavor => Literal::Text,
+            Self::Duration | Self::DurationOrNever | Self::TimeOut | Self::Flavor => Literal::Text,
             Self::FilePath | Self::UrlPath => Literal::Text,
             Self::Count => Literal::Integer,
             Self::Switch => Literal::Switch,
@@ -119,7 +122,7 @@ impl Form {
     pub fn example(self) -> &'static str {
         match self {
             Self::Addresses => r#""127.0.0.1:4242""#,
-            Self::Duration | Self::DurationOrNever => r#""60s""#,
+            Self::Duration | Self::DurationOrNever | Self::TimeOut => r#""60s""#,
             Self::Flavor => r#""current_thread""#,
             Self::Count => "4",
             Self::Switch => "true",
@@ -132,6 +135,7 @@ impl Form {
         match self {
             Self::Addresses => "address",
             Self::Duration | Self::DurationOrNever => "duration",
+            Self::TimeOut => "time-out",
             Self::Flavor => "flavor",
             Self::Count => "count",
             Self::Switch => "switch",
@@ -143,6 +147,10 @@ impl Form {
 
 fn flavor(text: &str) -> Option<Flavor> {
     [Flavor::MultiThread, Flavor::CurrentThread].into_iter().find(|flavor| flavor.name() == text)
+}
+
+fn time_out(text: &str) -> Option<Option<Duration>> {
+    duration::parse_or_never(text).filter(|time| time.is_none_or(|time| !time.is_zero()))
 }
 
 /// What the system can open: it would end at a zero byte.
@@ -211,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_time_out_is_more_than_nothing() {
+        assert_eq!(Form::TimeOut.parse("1ms"), Ok(Value::Duration(Some(Duration::from_millis(1)))));
+        assert_eq!(Form::TimeOut.parse("never"), Ok(Value::Duration(None)));
+        assert_eq!(
+            refusal(Form::TimeOut, "0s"),
+            r#""0s" is no time-out: expected "60s", "500ms" or "never""#
+        );
+    }
+
+    #[test]
     fn a_refusal_says_what_was_got_and_what_is_accepted() {
         assert_eq!(
             refusal(Form::DurationOrNever, "60 parsecs"),
@@ -275,6 +293,7 @@ mod tests {
             (Form::Duration, "1m", "60s"),
             (Form::DurationOrNever, "1500ms", "1500ms"),
             (Form::DurationOrNever, "never", "never"),
+            (Form::TimeOut, "2m", "120s"),
             (Form::Count, "04", "4"),
             (Form::Flavor, "current_thread", "current_thread"),
             (Form::Switch, "true", "true"),
@@ -293,6 +312,7 @@ mod tests {
             Form::Addresses,
             Form::Duration,
             Form::DurationOrNever,
+            Form::TimeOut,
             Form::Flavor,
             Form::Count,
             Form::Switch,

@@ -12,6 +12,7 @@ use super::launch::Launch;
 use super::message::{Hello, Message, Ready, Reason};
 use super::process::Process;
 use crate::error::describe;
+use crate::pause::{self, Point};
 use crate::servers::{Heirloom, Servers};
 use crate::signal::Signal;
 
@@ -51,6 +52,7 @@ pub(crate) async fn replace(
 ) -> Result<Successor, String> {
     let mut successor = Successor::start(launch, blocked)?;
     started(successor.process.pid().as_raw());
+    pause::at(Point::Started);
     let heirlooms = servers.heirlooms();
     let ready = tokio::select! {
         biased;
@@ -123,7 +125,9 @@ impl Successor {
 
     /// Stops accepting, and lets the successor. Connections wait in the kernel's queue in between.
     async fn go(&mut self, servers: &Servers, heirlooms: Vec<Heirloom>, ready: &Ready) -> Result<(), String> {
+        pause::at(Point::HeardReady);
         servers.pause();
+        pause::at(Point::Paused);
         if let Err(reason) = self.confirm().await {
             // It may have begun to accept: it must be gone before this process accepts again.
             self.process.kill();
@@ -131,6 +135,7 @@ impl Successor {
             servers.open();
             return Err(self.with_last_words(reason).await);
         }
+        pause::at(Point::HeardConfirmed);
         let numbered = heirlooms.into_iter().enumerate();
         let claimed: Vec<Heirloom> = numbered
             .filter(|(number, _)| ready.claimed.contains(number))
@@ -145,6 +150,7 @@ impl Successor {
         let failed = |error| format!("the successor cannot be told to go: {}", describe(&error));
         let confirmed = async {
             channel.send(Message::Go).await.map_err(failed)?;
+            pause::at(Point::SaidGo);
             loop {
                 match channel.receive().await {
                     Ok(Some(Message::Confirmed)) => return Ok(()),
@@ -209,6 +215,7 @@ async fn until_ready(
         channel.send(Message::Complete).await
     };
     handed_over.await.map_err(|error| format!("cannot hand over: {}", describe(&error)))?;
+    pause::at(Point::HandedOver);
     loop {
         match channel.receive().await {
             Ok(Some(Message::Ready(ready))) => return Ok(ready),

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, Request};
+use axum::extract::{Path, Query, Request};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::middleware::map_response;
 use axum::routing::{any, get, post};
@@ -62,6 +62,8 @@ pub(crate) fn routes() -> Router {
         .route("/upload", post(upload))
         .route("/early", post(early))
         .route("/stream", get(stream))
+        .route("/bytes/{count}", get(bytes))
+        .route("/pieces/{count}", get(pieces))
         .route("/status", get(|| async { axum::Json(endless::status()) }))
         .route("/ends", get(ends))
         .route("/restart", get(restart))
@@ -126,6 +128,17 @@ async fn stream(Query(Milliseconds { ms }): Query<Milliseconds>) -> Body {
         (piece < 10).then(|| (Ok::<_, Infallible>(format!("piece {piece}\n")), piece + 1))
     });
     Body::from_stream(pieces)
+}
+
+/// So many zeros, in one piece.
+async fn bytes(Path(count): Path<usize>) -> Bytes {
+    Bytes::from(vec![0; count])
+}
+
+/// So many pieces of 10,000 zeros.
+async fn pieces(Path(count): Path<usize>) -> Body {
+    let piece = Bytes::from_static(&[0; 10_000]);
+    Body::from_stream(futures_util::stream::iter(vec![Ok::<_, Infallible>(piece); count]))
 }
 
 type AxumInfo = axum::extract::ConnectInfo<std::net::SocketAddr>;

@@ -32,6 +32,31 @@ mod readiness_path {
     pub(crate) async fn main() {}
 }
 
+mod read_timeout {
+    #[endless::main(read_timeout = "never")]
+    pub(crate) async fn main() {}
+}
+
+mod write_timeout {
+    #[endless::main(write_timeout = "1h")]
+    pub(crate) async fn main() {}
+}
+
+mod header_timeout {
+    #[endless::main(header_timeout = "500ms")]
+    pub(crate) async fn main() {}
+}
+
+mod idle_timeout {
+    #[endless::main(idle_timeout = "2m")]
+    pub(crate) async fn main() {}
+}
+
+mod max_header_bytes {
+    #[endless::main(max_header_bytes = 1)]
+    pub(crate) async fn main() {}
+}
+
 mod max_connections {
     #[endless::main(max_connections = 10_000)]
     pub(crate) async fn main() {}
@@ -111,6 +136,11 @@ fn main() {
         idle_grace::main,
         lame_duck::main,
         readiness_path::main,
+        read_timeout::main,
+        write_timeout::main,
+        header_timeout::main,
+        idle_timeout::main,
+        max_header_bytes::main,
         max_connections::main,
         backlog::main,
         connect_info::main,

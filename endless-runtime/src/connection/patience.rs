@@ -1,0 +1,170 @@
+//! How long a client is waited for.
+//!
+//! Hyper's own timer of heads also runs while a connection idles; these tell the two apart.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::state::{Awaited, ConnectionState};
+use crate::config::Limits;
+
+/// A stream of HTTP/2 that is late is reset by its own timer. Only if it cannot be, because its client takes
+/// nothing, does the connection end, so much later.
+const SLACK_FOR_RESET: Duration = Duration::from_secs(1);
+
+/// What a connection is waited for, since when, and until when.
+pub(super) struct Patience {
+    state: Arc<ConnectionState>,
+    limits: Limits,
+    awaited: Awaited,
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// Begins now, with a fresh connection.
+    pub(super) fn new(state: &Arc<ConnectionState>, limits: Limits) -> Self {
+        let awaited = Awaited::Request { after: 0 };
+        Self { state: Arc::clone(state), limits, awaited, since: Instant::now(), timer: None }
+    }
+
+    /// Resolves with what is late, which nothing but a request or its end makes up for. Cancel safe.
+    pub(super) async fn late(&mut self) -> Awaited {
+        poll_fn(|cx| self.poll_late(self.state.awaited(), cx)).await
+    }
+
+    /// Ready with `awaited` when it has been awaited for too long. To be asked after every poll of the
+    /// connection: what is awaited is seen to change only then.
+    pub(super) fn poll_late(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Awaited> {
+        if awaited != self.awaited {
+            self.begin(awaited);
+        }
+        // A limit beyond the end of time is none.
+        let Some(deadline) = self.limit().and_then(|limit| self.since.checked_add(limit)) else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        // One that is set for an earlier moment is left to end, so that not every request sets it anew.
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= deadline {
+                return Poll::Ready(awaited);
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn begin(&mut self, awaited: Awaited) {
+        (self.awaited, self.since) = (awaited, Instant::now());
+        if awaited == Awaited::Head && self.limits.read_timeout.is_some() {
+            self.state.head_began(self.since);
+        }
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        let Limits { read_timeout, write_timeout, header_timeout, idle_timeout, .. } = self.limits;
+        match self.awaited {
+            Awaited::Request { .. } => idle_timeout,
+            Awaited::Head => [header_timeout, read_timeout].into_iter().flatten().min(),
+            // The body has a timer of its own.
+            Awaited::Body => None,
+            Awaited::Response { .. } => write_timeout,
+            Awaited::Stream { .. } => write_timeout.map(|time| time.saturating_add(SLACK_FOR_RESET)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{advance, timeout};
+
+    fn patience(limits: Limits) -> (Arc<ConnectionState>, Patience) {
+        let state = Arc::new(ConnectionState::default());
+        let patience = Patience::new(&state, limits);
+        (state, patience)
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            header_timeout: Some(Duration::from_secs(30)),
+            idle_timeout: Some(Duration::from_secs(120)),
+            ..Limits::default()
+        }
+    }
+
+    /// How long it takes until something is late, in milliseconds; the timer's grain is one.
+    async fn late(patience: &mut Patience) -> (Awaited, u128) {
+        let before = Instant::now();
+        let late = patience.late().await;
+        (late, before.elapsed().as_millis())
+    }
+
+    /// As the connection's task is polled whenever something has come.
+    async fn look(patience: &mut Patience) {
+        timeout(Duration::ZERO, patience.late()).await.expect_err("nothing is late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_idles_and_a_head_counts_from_its_first_byte() {
+        let (state, mut patience) = patience(limits());
+        look(&mut patience).await;
+        advance(Duration::from_secs(100)).await;
+        state.received();
+        assert_eq!(late(&mut patience).await, (Awaited::Head, 30_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_bytes_of_a_head_do_not_give_it_more_time() {
+        let (state, mut patience) = patience(limits());
+        state.received();
+        for _ in 0..29 {
+            look(&mut patience).await;
+            advance(Duration::from_secs(1)).await;
+            state.received();
+        }
+        assert_eq!(late(&mut patience).await, (Awaited::Head, 1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_request_begins_the_idle_time_anew() {
+        let (state, mut patience) = patience(limits());
+        for _ in 0..3 {
+            look(&mut patience).await;
+            advance(Duration::from_secs(119)).await;
+            state.received();
+            drop(state.request_begins());
+            state.flushed();
+        }
+        assert_eq!(late(&mut patience).await, (Awaited::Request { after: 3 }, 120_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_is_late_until_it_is_flushed() {
+        let write_timeout = Some(Duration::from_secs(5));
+        let (state, mut patience) = patience(Limits { write_timeout, ..limits() });
+        let request = state.request_begins();
+        look(&mut patience).await;
+        advance(Duration::from_secs(4)).await;
+        drop(request);
+        assert_eq!(late(&mut patience).await, (Awaited::Response { request: 1 }, 1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_limits_nothing_is_late() {
+        let (state, mut patience) =
+            patience(Limits { idle_timeout: Some(Duration::MAX), ..Limits::default() });
+        look(&mut patience).await;
+        state.received();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        timeout(year, patience.late()).await.expect_err("nothing is late");
+    }
+}

@@ -1,0 +1,2 @@
+#[endless::main(header_timeout = "0s")]
+async fn main() {}

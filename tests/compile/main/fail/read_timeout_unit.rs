@@ -1,0 +1,2 @@
+#[endless::main(read_timeout = "30 seconds")]
+async fn main() {}
