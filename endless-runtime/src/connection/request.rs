@@ -12,11 +12,11 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 
 use super::Terms;
 use super::info::ConnectInfo;
 use super::state::{ConnectionState, InFlight};
+use super::timer::Timer;
 use crate::body::{Body, Deadline};
 use crate::error::BoxError;
 use crate::log::event;
@@ -60,7 +60,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
             version: request.version(),
             connect: request.method() == Method::CONNECT,
             body_was_late: read_deadline.as_ref().map(Deadline::watch),
-            write_deadline: self.terms.limits.write_timeout.map(|time| Box::pin(sleep(time))),
+            write_deadline: self.terms.limits.write_timeout.map(Timer::after),
         };
         let step = match self.readiness(&request) {
             Some(stops) => Step::Readiness { stops },
@@ -115,7 +115,7 @@ struct Asked {
 }
 
 /// Where a response has a time to be written in.
-type WriteDeadline = Option<Pin<Box<Sleep>>>;
+type WriteDeadline = Option<Timer>;
 
 /// The response is not written in time. Hyper closes the connection for it, or resets the stream.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +123,7 @@ type WriteDeadline = Option<Pin<Box<Sleep>>>;
 pub(crate) struct TooLate;
 
 fn poll_in_time(deadline: &mut WriteDeadline, cx: &mut Context<'_>) -> Result<(), TooLate> {
-    match deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx)) {
+    match deadline.as_mut().map(|deadline| deadline.poll_over(cx)) {
         Some(Poll::Ready(())) => Err(TooLate),
         Some(Poll::Pending) | None => Ok(()),
     }
