@@ -9,6 +9,7 @@ mod info;
 mod io;
 mod leaving;
 mod patience;
+mod refusal;
 mod request;
 mod state;
 mod timer;
