@@ -32,6 +32,10 @@ full:
 soak seconds="600":
     SOAK={{seconds}} cargo test --release --all-features --locked --test soak -- --nocapture
 
+# Hostile clients for ten seconds each, and what the others notice of them.
+hostile:
+    FULL=1 cargo test --release --test hostile --locked -- --test-threads=1 --nocapture
+
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}

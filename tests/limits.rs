@@ -123,6 +123,20 @@ async fn a_header_list_of_http2_has_the_same_limit() {
     app.stop().await;
 }
 
+/// As one of HTTP/1. A field can cost its client a byte, and the server a hundred.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_http2_has_100_header_fields_at_most() {
+    let (app, address) = start(Command::new(example("test_declarative"))).await;
+    for (fields, expected) in [(100, b"200"), (101, b"431")] {
+        let mut client = H2Client::open(address).await;
+        let head = [head_block("/hello", 127), b"\0\x01x\x01y".repeat(fields - 1)].concat();
+        client.send(HEADERS, END_STREAM | END_HEADERS, 1, &head).await;
+        let frames = client.frames_until(|frame| frame.ends(1)).await;
+        assert_eq!(&status_of(&frames, 1), expected, "{fields} fields: {frames:?}");
+    }
+    app.stop().await;
+}
+
 /// GET, http, the path spelled out, and a field of so many bytes (RFC 7541, sections 5.1 and 6.2.2).
 fn head_block(path: &str, filler: usize) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];

@@ -1,6 +1,5 @@
 //! The body of a request, which knows whether it was read to its end.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,9 +9,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use crate::connection::Reading;
+use crate::connection::{Reading, Timer};
 use crate::error::BoxError;
 
 /// The body of a request.
@@ -32,13 +31,13 @@ pub struct Body {
 /// Until when a body must be read, and whether it was.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     was_late: Arc<AtomicBool>,
 }
 
 impl Deadline {
     pub(crate) fn at(time: Instant) -> Self {
-        Self { timer: Box::pin(sleep_until(time)), was_late: Arc::default() }
+        Self { timer: Timer::at(time), was_late: Arc::default() }
     }
 
     /// Tells whoever answers the request.
@@ -47,7 +46,7 @@ impl Deadline {
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        ready!(self.timer.as_mut().poll(cx));
+        ready!(self.timer.poll_over(cx));
         self.was_late.store(true, Relaxed);
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request takes longer than read_timeout"))
     }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::unistd::getpid;
@@ -297,28 +297,64 @@ async fn accept<S: HttpService>(
     terms: Terms,
     max_connections: Option<usize>,
 ) {
-    let mut troubled = false;
+    let mut trouble = Trouble::default();
     while let Some(accepted) = next_connection(&entry, max_connections).await {
         match accepted {
             Ok((stream, registered)) => {
-                troubled = false;
+                let is_the_last = stream.is_of_the_reserve();
                 // Whatever the user's code does, the next connection is accepted.
                 match catch_unwind(AssertUnwindSafe(|| service.clone())) {
                     Ok(service) => drop(tokio::spawn(connection::serve(stream, registered, service, terms))),
                     Err(_panic) => event!(ERROR, "the service panicked", address = entry.requested()),
                 }
+                if is_the_last {
+                    trouble.begins(&entry, NO_DESCRIPTORS);
+                    descriptors_are_free(&entry).await;
+                    trouble.ends();
+                }
                 tokio::task::coop::consume_budget().await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut troubled, true) {
-                    event!(ERROR, "cannot accept, trying again", address = entry.requested(), error = error);
-                }
+                trouble.begins(&entry, error);
                 tokio::time::sleep(OUT_OF_RESOURCES_PAUSE).await;
+                trouble.ends();
             }
         }
     }
     drop(acceptor);
+}
+
+/// Said when a connection has taken one of the descriptors that are reserved.
+const NO_DESCRIPTORS: &str = "too many open files: what is left is for a restart and the service";
+
+/// After so much time without trouble, it is worth a new line when it comes again.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// That which keeps a server from accepting. It comes and goes with every connection that leaves, and is
+/// logged when it comes for the first time.
+#[derive(Default)]
+struct Trouble {
+    ended: Option<Instant>,
+}
+
+impl Trouble {
+    fn begins(&self, entry: &Entry, error: impl fmt::Display) {
+        if self.ended.is_none_or(|ended| ended.elapsed() > QUIET) {
+            event!(ERROR, "cannot accept, trying again", address = entry.requested(), error = error);
+        }
+    }
+
+    fn ends(&mut self) {
+        self.ended = Some(Instant::now());
+    }
+}
+
+/// Resolves when the next connection would leave enough descriptors to others, or there will be none.
+async fn descriptors_are_free(entry: &Entry) {
+    while entry.gate.listener().is_some_and(|listener| listener.meets_the_reserve()) {
+        tokio::time::sleep(OUT_OF_RESOURCES_PAUSE).await;
+    }
 }
 
 /// With all the connections that there may be, the next one waits in the kernel's queue.

@@ -72,6 +72,20 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> std::i
     }
 }
 
+/// Whether the descriptor is one of the last `reserve` that this process may have (`RLIMIT_NOFILE`), or of
+/// the last quarter if that is less. The kernel gives out the lowest number that is free, so all below it are
+/// in use.
+pub(crate) fn is_among_the_last(descriptor: BorrowedFd<'_>, reserve: libc::rlim_t) -> bool {
+    use std::os::fd::AsRawFd as _;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `getrlimit` writes a whole `rlimit` on success.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return false;
+    }
+    let all = limit.rlim_cur;
+    u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= all - reserve.min(all / 4))
+}
+
 /// Whether `signal` is ignored by this process now (`sigaction(2)` with no new action).
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();

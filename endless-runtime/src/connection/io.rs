@@ -2,7 +2,7 @@
 //! to choose a protocol given back first, and with the connection's registration, so that the connection
 //! counts for as long as anybody, an upgraded handler too, holds its I/O.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,9 +13,10 @@ use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use super::state::{ConnectionState, Registered};
+use super::timer::Timer;
 use crate::listener::Stream;
 
 /// How long a client that has sent more than was read may take to close its side after ours. To close while
@@ -27,7 +28,7 @@ pub(crate) struct Io {
     stream: TokioIo<Heard>,
     already_read: Bytes,
     /// Set once our side is closed.
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Timer>,
 }
 
 impl Io {
@@ -66,14 +67,14 @@ impl Io {
 
     /// Ready when the client has closed its side, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let linger = self.linger.get_or_insert_with(|| Timer::after(LINGER));
         let mut dropped = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut dropped);
             match Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(_ended) => return Poll::Ready(()),
-                Poll::Pending => return linger.as_mut().poll(cx),
+                Poll::Pending => return linger.poll_over(cx),
             }
         }
     }

@@ -1,17 +1,15 @@
 //! The time that a connection may still idle once it was asked to leave.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Sleep, sleep};
+use super::timer::Timer;
 
 /// Counts from the moment at which a leaving connection became idle; a request starts it anew.
 pub(super) struct IdleGrace {
     time: Duration,
     /// Set while leaving and idle.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Timer>,
 }
 
 impl IdleGrace {
@@ -25,6 +23,6 @@ impl IdleGrace {
             self.deadline = None;
             return Poll::Pending;
         }
-        self.deadline.get_or_insert_with(|| Box::pin(sleep(self.time))).as_mut().poll(cx)
+        self.deadline.get_or_insert_with(|| Timer::after(self.time)).poll_over(cx)
     }
 }

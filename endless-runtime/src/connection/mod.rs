@@ -9,8 +9,10 @@ mod info;
 mod io;
 mod leaving;
 mod patience;
+mod refusal;
 mod request;
 mod state;
+mod timer;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use patience::Patience;
 use request::Requests;
 use state::Awaited;
 pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};
+pub(crate) use timer::Timer;
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -2,15 +2,15 @@
 //!
 //! Hyper's own timer of heads also runs while a connection idles; these tell the two apart.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::state::{Awaited, ConnectionState};
+use super::timer::Timer;
 use crate::config::Limits;
 
 /// A stream of HTTP/2 that is late is reset by its own timer. Only if it cannot be, because its client takes
@@ -23,7 +23,7 @@ pub(super) struct Patience {
     limits: Limits,
     awaited: Awaited,
     since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
 impl Patience {
@@ -48,17 +48,17 @@ impl Patience {
         let Some(deadline) = self.limit().and_then(|limit| self.since.checked_add(limit)) else {
             return Poll::Pending;
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let timer = self.timer.get_or_insert_with(|| Timer::at(deadline));
         if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
+            timer.reset(deadline);
         }
         // One that is set for an earlier moment is left to end, so that not every request sets it anew.
         loop {
-            ready!(timer.as_mut().poll(cx));
+            ready!(timer.poll_over(cx));
             if timer.deadline() >= deadline {
                 return Poll::Ready(awaited);
             }
-            timer.as_mut().reset(deadline);
+            timer.reset(deadline);
         }
     }
 

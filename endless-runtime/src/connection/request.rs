@@ -12,11 +12,12 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 
 use super::Terms;
 use super::info::ConnectInfo;
+use super::refusal::{prefer_targets_host, refusal};
 use super::state::{ConnectionState, InFlight};
+use super::timer::Timer;
 use crate::body::{Body, Deadline};
 use crate::error::BoxError;
 use crate::log::event;
@@ -40,10 +41,17 @@ impl<S> Requests<S> {
         Self { service: RefCell::new(service), connection, terms, info }
     }
 
+    /// What the service is not asked.
+    fn own_answer<B>(&self, request: &Request<Incoming>) -> Option<Response<Option<B>>> {
+        let refused = refusal(request).map(|status| refused(status, request.version()));
+        refused.or_else(|| self.readiness(request))
+    }
+
     /// Whether the service stops, if that is what is asked.
-    fn readiness(&self, request: &Request<Incoming>) -> Option<bool> {
+    fn readiness<B>(&self, request: &Request<Incoming>) -> Option<Response<Option<B>>> {
         let (path, stops) = self.terms.readiness?;
-        (request.uri().path() == path).then(|| stops.load(Relaxed))
+        let stops = || stops.load(Relaxed);
+        (request.uri().path() == path).then(|| empty(if stops() { NOT_READY } else { StatusCode::OK }))
     }
 }
 
@@ -60,10 +68,10 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
             version: request.version(),
             connect: request.method() == Method::CONNECT,
             body_was_late: read_deadline.as_ref().map(Deadline::watch),
-            write_deadline: self.terms.limits.write_timeout.map(|time| Box::pin(sleep(time))),
+            write_deadline: self.terms.limits.write_timeout.map(Timer::after),
         };
-        let step = match self.readiness(&request) {
-            Some(stops) => Step::Readiness { stops },
+        let step = match self.own_answer(&request) {
+            Some(response) => Step::Own { response: Some(response) },
             None => self.begin(self.introduce(request.map(|body| self.body(body, read_deadline)))),
         };
         Answer { step, asked: Some(asked) }
@@ -81,6 +89,7 @@ impl<S: HttpService> Requests<S> {
     }
 
     fn introduce(&self, mut request: Request<Body>) -> Request<Body> {
+        prefer_targets_host(&mut request);
         if let Some(info) = &self.info {
             info.insert_into(request.extensions_mut());
         }
@@ -115,7 +124,7 @@ struct Asked {
 }
 
 /// Where a response has a time to be written in.
-type WriteDeadline = Option<Pin<Box<Sleep>>>;
+type WriteDeadline = Option<Timer>;
 
 /// The response is not written in time. Hyper closes the connection for it, or resets the stream.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +132,7 @@ type WriteDeadline = Option<Pin<Box<Sleep>>>;
 pub(crate) struct TooLate;
 
 fn poll_in_time(deadline: &mut WriteDeadline, cx: &mut Context<'_>) -> Result<(), TooLate> {
-    match deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx)) {
+    match deadline.as_mut().map(|deadline| deadline.poll_over(cx)) {
         Some(Poll::Ready(())) => Err(TooLate),
         Some(Poll::Pending) | None => Ok(()),
     }
@@ -144,7 +153,7 @@ pin_project! {
         Readying { service: S, request: Option<Request<Body>> },
         Calling { #[pin] future: S::Future },
         Failed { error: Option<BoxError> },
-        Readiness { stops: bool },
+        Own { response: Option<Response<Option<S::ResponseBody>>> },
     }
 }
 
@@ -167,8 +176,8 @@ impl<S: HttpService> Future for Answer<S> {
                     Err(error) => break Err(error.into()),
                 },
                 StepProjection::Calling { future } => break ready!(future.poll(cx)).map_err(Into::into),
-                StepProjection::Readiness { stops } => {
-                    let response = readiness(*stops);
+                StepProjection::Own { response } => {
+                    let response = response.take().expect("not polled after it is done");
                     let asked = this.asked.take().expect("not polled after it is done");
                     return Poll::Ready(Ok(asked.finish(response)));
                 }
@@ -183,9 +192,11 @@ impl<S: HttpService> Future for Answer<S> {
 impl Asked {
     fn answer<B>(self, result: Result<Response<B>, BoxError>) -> Response<ResponseBody<B>> {
         let response = match result {
-            Ok(response) if is_error(response.status()) && self.body_was_late() => request_timeout(),
+            Ok(response) if is_error(response.status()) && self.body_was_late() => {
+                empty(StatusCode::REQUEST_TIMEOUT)
+            }
             Ok(response) => response.map(Some),
-            Err(_) if self.body_was_late() => request_timeout(),
+            Err(_) if self.body_was_late() => empty(StatusCode::REQUEST_TIMEOUT),
             Err(error) => internal_error(&*error),
         };
         self.finish(response)
@@ -213,11 +224,20 @@ impl Asked {
     }
 }
 
-fn readiness<B>(stops: bool) -> Response<Option<B>> {
-    let mut response = Response::new(None);
-    if stops {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
+/// Whatever follows such a request on its connection cannot be trusted either.
+fn refused<B>(status: StatusCode, version: Version) -> Response<Option<B>> {
+    let mut response = empty(status);
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+fn empty<B>(status: StatusCode) -> Response<Option<B>> {
+    let mut response = Response::new(None);
+    *response.status_mut() = status;
     response
 }
 
@@ -225,17 +245,9 @@ fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-fn request_timeout<B>() -> Response<Option<B>> {
-    let mut response = Response::new(None);
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-    response
-}
-
 fn internal_error<B>(error: &(dyn std::error::Error + 'static)) -> Response<Option<B>> {
     event!(ERROR, "the service failed", error = error);
-    let mut response = Response::new(None);
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response
+    empty(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 pin_project! {

@@ -24,6 +24,7 @@ pub(crate) use inherited::{Inheritance, ListenerNote};
 use unix::SocketFile;
 
 use crate::address::Endpoint;
+use crate::sys;
 
 /// After how much silence the kernel asks whether the client is still there: as Go's `endless`.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(180);
@@ -83,6 +84,13 @@ impl Listener {
 
     pub(crate) fn local(&self) -> &Endpoint {
         &self.local
+    }
+
+    /// Whether a connection that is accepted now would be one too many: what is left of descriptors is for
+    /// others.
+    pub(crate) fn meets_the_reserve(&self) -> bool {
+        let next = self.as_fd().try_clone_to_owned();
+        next.map_or(true, |next| is_of_the_reserve(next.as_fd()))
     }
 
     /// How many connections may wait in its queue.
@@ -153,6 +161,14 @@ fn unix_endpoint(path: Option<&Path>) -> Endpoint {
     Endpoint::Unix(path.unwrap_or(Path::new("")).to_owned())
 }
 
+/// Descriptors that connections leave to the service, and to a restart, which needs a handful: somebody who
+/// opens connections must not be able to hold off the new version that would deal with it.
+const RESERVED_DESCRIPTORS: u64 = 16;
+
+fn is_of_the_reserve(descriptor: BorrowedFd<'_>) -> bool {
+    sys::is_among_the_last(descriptor, RESERVED_DESCRIPTORS)
+}
+
 /// An accepted connection's socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -163,6 +179,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Whether it has taken a descriptor that was meant for others; the next one may not.
+    pub(crate) fn is_of_the_reserve(&self) -> bool {
+        is_of_the_reserve(match &self.socket {
+            Either::Left(tcp) => tcp.as_fd(),
+            Either::Right(unix) => unix.as_fd(),
+        })
+    }
+
     pub(crate) fn remote(&self) -> &Endpoint {
         &self.remote
     }

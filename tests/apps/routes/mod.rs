@@ -69,6 +69,7 @@ pub(crate) fn routes() -> Router {
         .route("/stream", get(stream))
         .route("/bytes/{count}", get(bytes))
         .route("/pieces/{count}", get(pieces))
+        .route("/endless", get(endless))
         .route("/status", get(|| async { axum::Json(endless::status()) }))
         .route("/ends", get(ends))
         .route("/runtime", get(runtime))
@@ -156,6 +157,12 @@ async fn bytes(Path(count): Path<usize>) -> Bytes {
 async fn pieces(Path(count): Path<usize>) -> Body {
     let piece = Bytes::from_static(&[0; 10_000]);
     Body::from_stream(futures_util::stream::iter(vec![Ok::<_, Infallible>(piece); count]))
+}
+
+/// As many bytes as the client takes.
+async fn endless() -> Body {
+    let piece = Bytes::from_static(&[b'x'; 64 * 1024]);
+    Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, Infallible>(piece.clone())))
 }
 
 type AxumInfo = axum::extract::ConnectInfo<std::net::SocketAddr>;

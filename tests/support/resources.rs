@@ -1,0 +1,40 @@
+//! What a process uses: descriptors and memory, as the kernel counts them.
+
+use std::fmt;
+use std::fs;
+
+use super::process::descriptors;
+
+/// At one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resources {
+    pub(crate) descriptors: usize,
+    /// In KiB, now.
+    pub(crate) memory: u64,
+    /// In KiB, the most that it ever was.
+    pub(crate) peak: u64,
+}
+
+impl Resources {
+    /// # Panics
+    ///
+    /// If there is no such process.
+    #[track_caller]
+    pub(crate) fn of(pid: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = value.and_then(|value| value.split_whitespace().next());
+            number.and_then(|number| number.parse().ok()).expect("proc_pid_status(5)")
+        };
+        Self { descriptors: descriptors(pid), memory: field("VmRSS:"), peak: field("VmHWM:") }
+    }
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |kibibytes: u64| kibibytes as f64 / 1024.0;
+        let (memory, peak) = (mebibytes(self.memory), mebibytes(self.peak));
+        write!(f, "{} descriptors, {memory:.1} MiB, at most {peak:.1} MiB", self.descriptors)
+    }
+}
