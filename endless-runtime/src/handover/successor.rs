@@ -23,6 +23,9 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// with which status it ends.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Two processes may accept when it is said: the successor is none of ours.
+const UNASKED: &str = "the successor confirmed before it was told to go";
+
 /// How one ends that this process has killed; one that was ending already, as after an abort, keeps its status.
 const KILLED: &str = "was killed by SIGKILL";
 
@@ -129,6 +132,7 @@ impl Successor {
     /// Stops accepting, and lets the successor. Connections wait in the kernel's queue in between.
     async fn go(&mut self, servers: &Servers, heirlooms: Vec<Heirloom>, ready: &Ready) -> Result<(), String> {
         pause::at(Point::HeardReady);
+        self.has_not_confirmed().await.inspect_err(|_| self.process.kill())?;
         servers.pause();
         pause::at(Point::Paused);
         if let Err(reason) = self.confirm().await {
@@ -147,6 +151,18 @@ impl Successor {
             .map(|(_, heirloom)| heirloom)
             .collect();
         servers.let_go(&claimed);
+        Ok(())
+    }
+
+    /// A confirmation that nobody asked for must not be taken for the one that is waited for.
+    async fn has_not_confirmed(&mut self) -> Result<(), String> {
+        while let Ok(Ok(Some(message))) = timeout(Duration::ZERO, self.channel.receive()).await {
+            match message {
+                Message::Confirmed => return Err(UNASKED.to_owned()),
+                Message::Failed(Reason { reason }) => self.last_words = Some(reason),
+                _ => {}
+            }
+        }
         Ok(())
     }
 
@@ -223,11 +239,16 @@ async fn until_ready(
         channel.send_listeners(heirlooms).await?;
         channel.send(Message::Complete).await
     };
-    handed_over.await.map_err(|error| format!("cannot hand over: {}", describe(&error)))?;
+    match handed_over.await {
+        Err(error) if !is_broken(&error) => return Err(format!("cannot hand over: {}", describe(&error))),
+        // Of one that is gone, what it has said before is read.
+        Ok(()) | Err(_) => {}
+    }
     pause::at(Point::HandedOver);
     loop {
         match channel.receive().await {
             Ok(Some(Message::Ready(ready))) => return Ok(ready),
+            Ok(Some(Message::Confirmed)) => return Err(UNASKED.to_owned()),
             Ok(Some(Message::Failed(Reason { reason }))) => *last_words = Some(reason),
             Ok(Some(_)) => {}
             Ok(None) => return Err("the successor closed the channel before it was ready".to_owned()),
