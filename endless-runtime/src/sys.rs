@@ -10,11 +10,31 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::Signal;
 
-/// Takes ownership of a descriptor that the kernel has just installed for us by `SCM_RIGHTS`.
-pub(crate) fn own_received(raw: RawFd) -> OwnedFd {
-    // SAFETY: `recvmsg` hands every descriptor of a control message out exactly once, and the caller
-    // passes each number straight from there.
-    unsafe { OwnedFd::from_raw_fd(raw) }
+/// Takes ownership of the descriptors that `recvmsg(2)` has left in `control`, which held nothing but zeros
+/// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The kernel
+/// leaves one message with descriptors a call, and nothing else that was not asked for.
+pub(crate) fn own_received(control: &[u8]) -> Vec<OwnedFd> {
+    // SAFETY: an all-zero `msghdr` is a valid one, without a name and without buffers.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_control = control.as_ptr().cast_mut().cast();
+    message.msg_controllen = control.len() as _;
+    // SAFETY: the header is null or lies within `control`, whole, and so does what its length, which the kernel
+    // has written or nobody, says that follows it. No reference is made to either, as neither need be aligned.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if header.is_null() {
+            return Vec::new();
+        }
+        let libc::cmsghdr { cmsg_len, cmsg_level, cmsg_type, .. } = header.read_unaligned();
+        if (cmsg_level, cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            return Vec::new();
+        }
+        let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
+        #[allow(clippy::unnecessary_cast, reason = "other systems count in u32")]
+        let count = (cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+        // Each is handed out exactly once: the caller reads into new zeros the next time.
+        (0..count).map(|at| OwnedFd::from_raw_fd(numbers.add(at).read_unaligned())).collect()
+    }
 }
 
 /// Takes ownership of the descriptor that a predecessor left open for us, if its inode is the expected one

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use bytes::{Buf as _, BytesMut};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -96,6 +96,8 @@ impl Channel {
         while let Some(frame) = self.outgoing.front_mut() {
             match frame.send_some(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What it had to say may still be there to read, its end too.
+                Err(error) if is_broken(&error) => self.outgoing.clear(),
                 sent => sent?,
             }
             self.drop_sent();
@@ -217,17 +219,9 @@ fn receive_some(socket: &impl AsFd, space: &mut [u8]) -> io::Result<(usize, Vec<
     let mut slices = [IoSliceMut::new(space)];
     let socket = socket.as_fd().as_raw_fd();
     let received = recvmsg::<()>(socket, &mut slices, Some(&mut control), close_on_exec())?;
-    // The kernel could not install all of them: this process is out of descriptors.
-    if received.flags.contains(MsgFlags::MSG_CTRUNC) {
-        return Ok((0, Vec::new(), true));
-    }
-    let mut descriptors = Vec::new();
-    for message in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = message {
-            descriptors.extend(numbers.into_iter().map(sys::own_received));
-        }
-    }
-    Ok((received.bytes, descriptors, false))
+    // Set if the kernel could not install all of them, as this process is out of descriptors.
+    let (count, lost) = (received.bytes, received.flags.contains(MsgFlags::MSG_CTRUNC));
+    Ok((count, sys::own_received(&control), lost))
 }
 
 #[cfg(any(

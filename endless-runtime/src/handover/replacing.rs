@@ -17,6 +17,9 @@ const END_TIME: Duration = Duration::from_secs(1);
 /// How one ends that was killed here; one that was ending already, as after an abort, keeps its status.
 const KILLED: &str = "was killed by SIGKILL";
 
+/// Two processes may accept when it is said: it is not one of ours.
+const UNASKED: &str = "the successor confirmed before it was told to go";
+
 const CLOSED_LATE: &str = "the successor closed the channel at the last moment";
 
 /// One attempt, from the moment at which there is a process.
@@ -135,6 +138,7 @@ impl Replacing {
             Happened::Said(Message::Ready(Ready { claimed, .. })) => {
                 self.enter(State::Pausing { claimed }, [Do::Pause])
             }
+            Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), false),
             Happened::Closed => {
                 let failure = "the successor closed the channel before it was ready".to_owned();
                 self.enter(State::Explaining { failure }, [])
@@ -172,6 +176,7 @@ impl Replacing {
             Happened::Closed => self.reopen_and(|this| this.call_off(CLOSED_LATE.to_owned())),
             Happened::Broken(reason) => self.reopen_and(|this| this.call_off(reason)),
             Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(&how))),
+            Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), true),
             Happened::Said(_) => self.stay(State::Pausing { claimed }),
         }
     }
@@ -295,13 +300,23 @@ mod tests {
     #[test]
     fn what_is_out_of_turn_changes_nothing() {
         let mut replacing = replacing();
-        assert_eq!(replacing.on(Happened::Said(Message::Confirmed)), []);
+        assert_eq!(replacing.on(Happened::Said(Message::Go)), []);
         assert_eq!(replacing.on(ready()), [Do::Pause]);
         assert_eq!(replacing.on(ready()), []);
-        assert_eq!(replacing.on(Happened::Said(Message::Confirmed)), []);
         assert_eq!(replacing.on(Happened::Paused), [Do::Go]);
         assert_eq!(replacing.on(ready()), []);
         assert_eq!(replacing.on(Happened::CalledOff("too late".to_owned())), []);
+    }
+
+    #[test]
+    fn one_that_confirms_unasked_is_killed() {
+        let confirmed = || Happened::Said(Message::Confirmed);
+        assert_eq!(replacing().on(confirmed()), [Do::Kill]);
+        let mut pausing = replacing();
+        pausing.on(ready());
+        assert_eq!(pausing.on(confirmed()), [Do::Kill]);
+        let ended = pausing.on(Happened::Ended(KILLED.to_owned()));
+        assert_eq!(ended, [Do::Reopen, failed(UNASKED)]);
     }
 
     #[test]

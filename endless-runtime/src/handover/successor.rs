@@ -71,6 +71,12 @@ pub(crate) async fn replace(
                     pause::at(Point::HeardReady);
                     servers.pause();
                     pause::at(Point::Paused);
+                    // What it has said before cannot be about what comes now.
+                    while let Ok(Ok(Some(message))) =
+                        timeout(Duration::ZERO, successor.channel.receive()).await
+                    {
+                        happened.push_back(Happened::Said(message));
+                    }
                     happened.push_back(Happened::Paused);
                 }
                 Do::Go => {

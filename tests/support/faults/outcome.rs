@@ -17,6 +17,8 @@ pub(crate) enum Outcome {
     Restarted,
     /// And then once more, because somebody asked for it meanwhile.
     RestartedTwice,
+    /// Somebody serves who speaks the protocol, and nothing else of it.
+    TakenOver,
     /// The predecessor serves; the log gives a reason with one of these words.
     CalledOff(&'static [&'static str]),
     /// `Restarted` or `CalledOff`, whatever the reason: how little is too little is not ours to know.
@@ -96,7 +98,9 @@ pub(crate) async fn start_badly(site: Site, spoil: impl FnOnce(&Site), outcome: 
     site.repair();
     are_answered(waiting, &BTreeSet::new()).await;
     witnesses.testify(outcome, &BTreeSet::new()).await;
-    site.ends(ended).await;
+    if outcome != Outcome::TakenOver {
+        site.ends(ended).await;
+    }
 }
 
 impl Restart<'_> {
@@ -131,6 +135,7 @@ impl Restart<'_> {
             Outcome::Restarted => self.finds_restarted(1).await,
             Outcome::RestartedTwice => self.finds_restarted(2).await,
             Outcome::CalledOff(reasons) => self.finds_called_off(reasons).await,
+            Outcome::TakenOver => self.finds_taken_over().await,
             Outcome::Either => self.finds_either().await,
             Outcome::Stopped => self.finds_stopped().await,
             Outcome::SuccessorGoesOn => self.finds_alone(self.site.address).await,
@@ -151,6 +156,12 @@ impl Restart<'_> {
             serving = successor;
         }
         Ended::Served { by: serving, at: self.site.address }
+    }
+
+    async fn finds_taken_over(&self) -> Ended {
+        let line = self.site.says(self.mark, self.first, "handed over").await;
+        assert_eq!(self.site.app.exit(self.first).await.code(), Some(0));
+        Ended::Served { by: pid_in(&line, "successor"), at: self.site.address }
     }
 
     async fn finds_called_off(&self, reasons: &[&str]) -> Ended {

@@ -131,6 +131,11 @@ impl Site {
         install(&draft, &self.path());
     }
 
+    /// Replaces the program by another one of the tests'.
+    pub(crate) fn ship_program(&self, name: &str) {
+        install_program(name, &self.path());
+    }
+
     /// Replaces the program by a script that does `lines` first and then becomes it.
     pub(crate) fn ship_script(&self, lines: &str) {
         let good = self.folder.path().join("good");
