@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::message::{Message, Ready, Reason};
+use super::process::End;
 
 /// For how long a process that was told something may take: the one to accept no more, the other to confirm.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -13,9 +16,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// For how long one that is called off may take to end by itself, and one that closed its channel to say
 /// with which status it ends.
 const END_TIME: Duration = Duration::from_secs(1);
-
-/// How one ends that was killed here; one that was ending already, as after an abort, keeps its status.
-const KILLED: &str = "was killed by SIGKILL";
 
 /// Two processes may accept when it is said: it is not one of ours.
 const UNASKED: &str = "the successor confirmed before it was told to go";
@@ -70,8 +70,8 @@ pub(crate) enum Happened {
     Closed,
     /// Nothing that it says can be understood any more, for this reason.
     Broken(String),
-    /// The successor's process has ended, so: "exited with status 1".
-    Ended(String),
+    /// The successor's process has ended.
+    Ended(End),
     /// The predecessor accepts no more.
     Paused,
     /// The successor is not wanted any more.
@@ -175,7 +175,7 @@ impl Replacing {
             }
             Happened::Closed => self.reopen_and(|this| this.call_off(CLOSED_LATE.to_owned())),
             Happened::Broken(reason) => self.reopen_and(|this| this.call_off(reason)),
-            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(&how))),
+            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(how))),
             Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), true),
             Happened::Said(_) => self.stay(State::Pausing { claimed }),
         }
@@ -186,7 +186,7 @@ impl Replacing {
             Happened::Said(Message::Confirmed) => {
                 self.enter(State::Done, [Do::LetGo(claimed), Do::Finish(Ok(()))])
             }
-            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(&how))),
+            Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(how))),
             // It may have begun to accept: it must be gone before anybody else does.
             Happened::Closed => self.kill(CLOSED_LATE.to_owned(), true),
             Happened::Broken(reason) => self.kill(reason, true),
@@ -210,7 +210,8 @@ impl Replacing {
     fn while_killing(&mut self, reason: String, reopen: bool, happened: Happened) -> Vec<Do> {
         match happened {
             Happened::Ended(how) if reopen => {
-                let reason = if how == KILLED { reason } else { ended_late(&how) };
+                // By us, perhaps. One that was ending already, as after an abort, keeps its status.
+                let reason = if how == End::Killed(Signal::SIGKILL) { reason } else { ended_late(how) };
                 self.reopen_and(|this| this.fail(reason))
             }
             Happened::Ended(_) => self.finish(reason),
@@ -261,7 +262,7 @@ impl Replacing {
     }
 }
 
-fn ended_late(how: &str) -> String {
+fn ended_late(how: End) -> String {
     format!("the successor {how} at the last moment")
 }
 
@@ -270,6 +271,7 @@ mod tests {
     use super::*;
 
     const READY_TIMEOUT: Duration = Duration::from_secs(60);
+    const KILLED: End = End::Killed(Signal::SIGKILL);
 
     fn replacing() -> Replacing {
         Replacing::new(READY_TIMEOUT)
@@ -315,7 +317,7 @@ mod tests {
         let mut pausing = replacing();
         pausing.on(ready());
         assert_eq!(pausing.on(confirmed()), [Do::Kill]);
-        let ended = pausing.on(Happened::Ended(KILLED.to_owned()));
+        let ended = pausing.on(Happened::Ended(KILLED));
         assert_eq!(ended, [Do::Reopen, failed(UNASKED)]);
     }
 
@@ -325,7 +327,7 @@ mod tests {
         let reason = "cannot bind".to_owned();
         assert_eq!(replacing.on(Happened::Said(Message::Failed(Reason { reason }))), []);
         assert_eq!(replacing.on(Happened::Closed), []);
-        let ended = replacing.on(Happened::Ended("exited with status 1".to_owned()));
+        let ended = replacing.on(Happened::Ended(End::Exited(1)));
         assert_eq!(ended, [failed("the successor exited with status 1 before it was ready: cannot bind")]);
     }
 
@@ -337,7 +339,7 @@ mod tests {
         assert_eq!(replacing.on(Happened::TimeOut), [Do::CallOff("garbage".to_owned())]);
         assert_eq!(replacing.on(Happened::TimeOut), [Do::Kill]);
         assert_eq!(replacing.time().1, None);
-        let ended = replacing.on(Happened::Ended("was killed".to_owned()));
+        let ended = replacing.on(Happened::Ended(KILLED));
         assert_eq!(ended, [failed("garbage")]);
     }
 
@@ -348,7 +350,7 @@ mod tests {
             assert_eq!(replacing.on(silence), [Do::Kill]);
             // It is too late for that.
             assert_eq!(replacing.on(Happened::Said(Message::Confirmed)), []);
-            let actions = replacing.on(Happened::Ended(KILLED.to_owned()));
+            let actions = replacing.on(Happened::Ended(KILLED));
             assert!(matches!(&actions[..], [Do::Reopen, Do::Finish(Err(_))]), "{actions:?}");
         }
     }
@@ -357,7 +359,7 @@ mod tests {
     fn one_that_was_ending_by_itself_when_it_was_killed_says_how() {
         let mut replacing = said_go();
         assert_eq!(replacing.on(Happened::Closed), [Do::Kill]);
-        let actions = replacing.on(Happened::Ended("was killed by SIGABRT".to_owned()));
+        let actions = replacing.on(Happened::Ended(End::Killed(Signal::SIGABRT)));
         assert_eq!(actions, [Do::Reopen, failed("the successor was killed by SIGABRT at the last moment")]);
     }
 

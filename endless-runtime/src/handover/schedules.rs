@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::PROTOCOL;
 use super::arriving::{self, Arriving};
 use super::message::{Hello, Message, Reason};
+use super::process::End;
 use super::replacing::{self, Replacing};
 
 /// What chance, the world or somebody with a keyboard does next.
@@ -145,10 +147,10 @@ impl World {
         let alive = self.successor.is_some();
         let happened = match self.to_predecessor.pop_front() {
             // Whoever has confirmed and is gone serves nobody.
-            Some(Message::Confirmed) if !alive => replacing::Happened::Ended("was killed".to_owned()),
+            Some(Message::Confirmed) if !alive => replacing::Happened::Ended(End::Killed(Signal::SIGKILL)),
             Some(message) => replacing::Happened::Said(message),
             None if alive => return,
-            None => replacing::Happened::Ended("was killed".to_owned()),
+            None => replacing::Happened::Ended(End::Killed(Signal::SIGKILL)),
         };
         self.predecessor_learns(happened);
     }

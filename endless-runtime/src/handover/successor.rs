@@ -13,7 +13,7 @@ use super::PROTOCOL;
 use super::channel::Channel;
 use super::launch::Launch;
 use super::message::{Hello, Message, Reason};
-use super::process::Process;
+use super::process::{End, Process};
 use super::replacing::{Do, Happened, Replacing};
 use crate::error::describe;
 use crate::pause::{self, Point};
@@ -208,7 +208,7 @@ impl Successor {
     }
 
     /// Reaps a successor that ends while this process still drains; says how it ended.
-    pub(crate) async fn ended(mut self) -> String {
+    pub(crate) async fn ended(mut self) -> End {
         drop(self.channel);
         self.process.ended().await
     }
