@@ -197,6 +197,7 @@ impl Successor {
 
     /// Ends and reaps a successor that is not wanted: it is told, and killed if it does not listen.
     async fn end(&mut self, reason: &str) {
+        pause::at(Point::CallingOff);
         let call_off = Message::CallOff(Reason { reason: reason.to_owned() });
         let told = async {
             // One that does not read any more is killed all the same.
