@@ -36,6 +36,12 @@ soak seconds="600":
 hostile:
     FULL=1 cargo test --release --test hostile --locked -- --test-threads=1 --nocapture
 
+# What may go wrong in a restart: the whole table three times, and what depends on a moment twenty times. With
+# ROW=WORDS, only rows with these words.
+faults:
+    for round in 1 2 3; do FULL=1 cargo test --locked --test faults_starting --test faults_messages --test faults_predecessor || exit 1; done
+    FULL=1 TIMES=20 cargo test --locked --test faults -- --nocapture
+
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}

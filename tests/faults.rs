@@ -12,9 +12,11 @@ use Outcome::{
 };
 use Side::{Predecessor, Successor};
 
-/// What becomes of a restart at one of its steps. Where nothing is said, it succeeds.
+/// What becomes of a restart at one of its steps.
 struct Column {
     step: Step,
+    /// If nothing happens, or nothing that matters.
+    undisturbed: Outcome,
     /// SIGKILL, of the predecessor and of the successor.
     killed: [Outcome; 2],
     /// SIGTERM or SIGINT.
@@ -68,7 +70,7 @@ const fn column(
     stopped: [Outcome; 2],
     asked_again: [Outcome; 2],
 ) -> Column {
-    Column { step: Step { predecessor, successor }, killed, stopped, asked_again }
+    Column { step: Step { predecessor, successor }, undisturbed: Restarted, killed, stopped, asked_again }
 }
 
 impl Column {
@@ -77,20 +79,55 @@ impl Column {
         let sides = [(Predecessor, 0), (Successor, 1)];
         let there =
             sides.into_iter().filter(|(side, _)| *side == Predecessor || self.step.successor.is_some());
-        let mut faults = vec![(Fault::Nothing, Predecessor, Restarted)];
+        let mut faults = vec![(Fault::Nothing, Predecessor, self.undisturbed)];
         faults.extend(there.flat_map(|(side, at)| {
             let stopped = self.stopped[at];
             [
                 (Fault::Kill, side, self.killed[at]),
-                (Fault::Interlude, side, Restarted),
+                (Fault::Interlude, side, self.undisturbed),
                 (Fault::Signal(Signal::SIGTERM), side, stopped),
                 (Fault::Signal(Signal::SIGINT), side, stopped),
                 (Fault::Signal(Signal::SIGHUP), side, self.asked_again[at]),
-                (Fault::Signal(Signal::SIGUSR2), side, Restarted),
+                (Fault::Signal(Signal::SIGUSR2), side, self.undisturbed),
             ]
         }));
         faults
     }
+}
+
+/// The points in the order of the runtime's list: one that is new has no place here until it has one in a table.
+fn next(point: Point) -> Option<Point> {
+    Some(match point {
+        Point::Asked => Point::Agreed,
+        Point::Agreed => Point::Started,
+        Point::Started => Point::HandedOver,
+        Point::HandedOver => Point::HeardReady,
+        Point::HeardReady => Point::Paused,
+        Point::Paused => Point::SaidGo,
+        Point::SaidGo => Point::HeardConfirmed,
+        Point::HeardConfirmed => Point::LetGo,
+        Point::LetGo => Point::Draining,
+        // `while_a_successor_is_called_off`
+        Point::Draining | Point::CallingOff => Point::Born,
+        Point::Born => Point::Met,
+        Point::Met => Point::Inherited,
+        Point::Inherited => Point::Bound,
+        Point::Bound => Point::SaidReady,
+        Point::SaidReady => Point::HeardGo,
+        Point::HeardGo => Point::Confirmed,
+        Point::Confirmed => Point::Serving,
+        Point::Serving => return None,
+    })
+}
+
+#[test]
+fn every_point_is_in_the_table() {
+    let has = |point: &Point| {
+        DIRECT.iter().any(|Column { step, .. }| step.predecessor == *point || step.successor == Some(*point))
+    };
+    let missing: Vec<Point> =
+        std::iter::successors(Some(Point::Asked), |point| next(*point)).filter(|point| !has(point)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 fn row(setup: Setup, step: Step, (fault, side, outcome): (Fault, Side, Outcome)) -> Row {
@@ -98,29 +135,50 @@ fn row(setup: Setup, step: Step, (fault, side, outcome): (Fault, Side, Outcome))
     Row::new(name, disturb(setup, step, fault, side, outcome))
 }
 
-/// How often each row: twenty times in `just faults`, or as the variable `TIMES` says.
+/// How often each row, as the variable `TIMES` says.
 fn times() -> usize {
-    let said = std::env::var("TIMES").ok().and_then(|times| times.parse().ok());
-    said.unwrap_or(restarts(1, 20))
+    std::env::var("TIMES").map_or(1, |times| times.parse().expect("a number"))
 }
 
 /// By default one fault a step, another one at each.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step() {
     let mut rows = Vec::new();
-    for _ in 0..times() {
+    for time in 0..times() {
         for (number, column) in DIRECT.iter().enumerate() {
             let faults = column.faults();
             let chosen = (number * 5 + 1) % faults.len();
             for (at, fault) in faults.into_iter().enumerate() {
                 if restarts(usize::from(at == chosen), 1) == 1 {
-                    let user = [User::Same, User::Unprivileged][(number + at) % 2];
+                    let user = [User::Same, User::Unprivileged][(number + at + time) % 2];
                     rows.push(row(Setup::new(Mode::Direct, user), column.step, fault));
                 }
             }
         }
     }
     run_all(rows).await;
+}
+
+/// A successor that is late, and the worst that can happen while it is being called off.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_successor_is_called_off() {
+    const LATE: Outcome = CalledOff(&["the successor was not ready within 5s"]);
+    let column = Column {
+        step: Step { predecessor: Point::CallingOff, successor: Some(Point::Bound) },
+        undisturbed: LATE,
+        killed: [SuccessorGoesOn, LATE],
+        stopped: [Stopped, LATE],
+        asked_again: [Restarted, LATE],
+    };
+    let by_default = [
+        (Fault::Kill, Predecessor),
+        (Fault::Signal(Signal::SIGTERM), Predecessor),
+        (Fault::Signal(Signal::SIGHUP), Predecessor),
+    ];
+    let setup = Setup { ready_timeout: "5s", ..Setup::new(Mode::Direct, User::Unprivileged) };
+    let mut faults = column.faults();
+    faults.retain(|(fault, side, _)| restarts(0, 1) == 1 || by_default.contains(&(*fault, *side)));
+    run_all(faults.into_iter().map(|fault| row(setup, column.step, fault)).collect()).await;
 }
 
 /// One that stands still is waited for as long as the step may take.

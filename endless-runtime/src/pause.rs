@@ -29,6 +29,9 @@ pub(crate) enum Point {
     LetGo,
     /// The drain has begun.
     Draining,
+    /// In the place of all from [`Point::HeardReady`] on, or from where it fails: there will be no successor,
+    /// and the one that was started has not been told.
+    CallingOff,
 
     /// Before anything else in the successor.
     Born,

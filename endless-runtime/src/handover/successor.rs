@@ -88,7 +88,10 @@ pub(crate) async fn replace(
                     pause::at(Point::HeardConfirmed);
                     servers.let_go(&at_places(&heirlooms, &claimed));
                 }
-                Do::CallOff(reason) => successor.say(Message::CallOff(Reason { reason })),
+                Do::CallOff(reason) => {
+                    pause::at(Point::CallingOff);
+                    successor.say(Message::CallOff(Reason { reason }));
+                }
                 Do::Kill => successor.process.kill(),
                 Do::Finish(result) => return result.map(|()| successor),
             }

@@ -15,9 +15,9 @@ pub(crate) fn accepted_by(pid: u32, server: SocketAddr) -> BTreeSet<u16> {
         .collect()
 }
 
-/// The inodes of a process's sockets.
+/// The inodes of a process's sockets; none, if it is gone.
 fn sockets_of(pid: u32) -> BTreeSet<u64> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").flatten();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let links = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
     let inode = |link: &str| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     links.filter_map(|link| inode(link.to_str()?)).collect()

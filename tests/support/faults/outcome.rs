@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::casualties::accepted_by;
 use super::fault::{Fault, Side};
 use super::points::{Point, Step};
 use super::site::{Setup, Site, assert_no_other_loss, load};
@@ -76,6 +77,9 @@ pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, 
     if outcome.keeps_listeners() {
         waiting.push(site.ask("/hello").await);
     }
+    if step.nobody_accepts() {
+        restart.has_accepted_none(&waiting, successor);
+    }
     let target_lives = fault != Fault::Kill && fault != Fault::Halt;
     restart.let_go(step, (side == Side::Predecessor || target_lives).then_some(successor).flatten()).await;
 
@@ -114,6 +118,16 @@ impl Restart<'_> {
         match step.successor {
             Some(point) => Some(points.reached(point).await),
             None => None,
+        }
+    }
+
+    /// Two that accept at a time would be found here; too early to be seen is too early to matter.
+    fn has_accepted_none(&self, clients: &[Client], successor: Option<u32>) {
+        let ports: BTreeSet<u16> =
+            clients.iter().map(|client| client.local().expect("open").port()).collect();
+        for pid in [Some(self.first), successor].into_iter().flatten().filter(|pid| alive(*pid)) {
+            let accepted = accepted_by(pid, self.site.address);
+            assert!(accepted.is_disjoint(&ports), "{pid} has accepted, and nobody may");
         }
     }
 

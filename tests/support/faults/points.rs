@@ -25,6 +25,17 @@ pub(crate) struct Step {
     pub(crate) successor: Option<Point>,
 }
 
+impl Step {
+    /// Whether connections wait in the kernel's queue: the predecessor accepts no more, and the successor not
+    /// yet.
+    pub(crate) fn nobody_accepts(self) -> bool {
+        let has_paused =
+            matches!(self.predecessor, Point::Paused | Point::SaidGo | Point::HeardConfirmed | Point::LetGo);
+        let will_open = matches!(self.successor, Some(Point::SaidReady | Point::HeardGo | Point::Confirmed));
+        has_paused && will_open
+    }
+}
+
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.successor {
