@@ -53,7 +53,7 @@ async fn a_head_of_100_megabytes() {
 /// After the answer, what still comes is thrown away, and only for so long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_without_end_of_a_client_that_is_deaf() {
-    Siege::by(DeafHead).busy().ends_with(End::Cut).await;
+    Siege::by(DeafHead).busy().under(("ENDLESS_HEADER_TIMEOUT", "never")).ends_with(End::Cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
