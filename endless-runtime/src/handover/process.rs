@@ -1,5 +1,6 @@
 //! A process that this one started: waited for, ended, reaped.
 
+use std::fmt;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsFd as _;
@@ -20,8 +21,27 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Process {
     pid: Pid,
     watch: Watch,
-    /// How it ended, once it is reaped and its number may be anybody's.
-    end: Option<String>,
+    /// Once it is reaped and its number may be anybody's.
+    end: Option<End>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exited(i32),
+    Killed(Number),
+    /// Whoever started us has SIGCHLD ignored, so the kernel reaps by itself.
+    Untold,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by {signal}"),
+            Self::Untold => f.write_str("ended"),
+        }
+    }
 }
 
 impl Process {
@@ -34,21 +54,20 @@ impl Process {
         self.pid
     }
 
-    /// Waits for the end and reaps. Says how it ended: "exited with status 1". Cancel safe.
-    pub(crate) async fn ended(&mut self) -> String {
+    /// Waits for the end and reaps. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> End {
         loop {
-            if let Some(end) = &self.end {
-                return end.clone();
+            if let Some(end) = self.end {
+                return end;
             }
             self.end = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, status)) => Some(format!("exited with status {status}")),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(format!("was killed by {signal}")),
+                Ok(WaitStatus::Exited(_, status)) => Some(End::Exited(status)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(End::Killed(signal)),
                 Ok(_) | Err(Errno::EINTR) => {
                     self.watch.something().await;
                     None
                 }
-                // Whoever started us has SIGCHLD ignored, so the kernel reaps by itself.
-                Err(_) => Some("ended".to_owned()),
+                Err(_) => Some(End::Untold),
             };
         }
     }

@@ -10,7 +10,7 @@ use super::PROTOCOL;
 use super::channel::{Channel, is_broken};
 use super::launch::Launch;
 use super::message::{Hello, Message, Ready, Reason};
-use super::process::Process;
+use super::process::{End, Process};
 use crate::error::describe;
 use crate::pause::{self, Point};
 use crate::servers::{Heirloom, Servers};
@@ -25,9 +25,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Two processes may accept when it is said: the successor is none of ours.
 const UNASKED: &str = "the successor confirmed before it was told to go";
-
-/// How one ends that this process has killed; one that was ending already, as after an abort, keeps its status.
-const KILLED: &str = "was killed by SIGKILL";
 
 /// A successor that serves.
 #[derive(Debug)]
@@ -140,11 +137,13 @@ impl Successor {
             self.process.kill();
             let ended = self.process.ended().await;
             servers.open();
-            let reason =
-                if ended == KILLED { reason } else { format!("the successor {ended} at the last moment") };
+            let reason = match ended {
+                // By this process, perhaps. One that was ending already, as after an abort, keeps its status.
+                End::Killed(Number::SIGKILL) => reason,
+                ended => format!("the successor {ended} at the last moment"),
+            };
             return Err(self.with_last_words(reason).await);
         }
-        pause::at(Point::HeardConfirmed);
         let numbered = heirlooms.into_iter().enumerate();
         let claimed: Vec<Heirloom> = numbered
             .filter(|(number, _)| ready.claimed.contains(number))
@@ -156,14 +155,16 @@ impl Successor {
 
     /// A confirmation that nobody asked for must not be taken for the one that is waited for.
     async fn has_not_confirmed(&mut self) -> Result<(), String> {
-        while let Ok(Ok(Some(message))) = timeout(Duration::ZERO, self.channel.receive()).await {
-            match message {
-                Message::Confirmed => return Err(UNASKED.to_owned()),
-                Message::Failed(Reason { reason }) => self.last_words = Some(reason),
-                _ => {}
+        loop {
+            match timeout(Duration::ZERO, self.channel.receive()).await {
+                Ok(Ok(Some(Message::Confirmed))) => return Err(UNASKED.to_owned()),
+                Ok(Ok(Some(Message::Failed(Reason { reason })))) => self.last_words = Some(reason),
+                Ok(Ok(Some(_))) => {}
+                Ok(Err(error)) => return Err(error.to_string()),
+                // What has closed will be found out.
+                Ok(Ok(None)) | Err(_) => return Ok(()),
             }
         }
-        Ok(())
     }
 
     async fn confirm(&mut self) -> Result<(), String> {
@@ -192,6 +193,20 @@ impl Successor {
                 Err(format!("the successor did not confirm within {CONFIRM_TIMEOUT:?}"))
             }),
             ended = process.ended() => Err(format!("the successor {ended} at the last moment")),
+        }?;
+        pause::at(Point::HeardConfirmed);
+        // As long as the listeners are here, this process can serve on.
+        let ended = tokio::select! {
+            biased;
+            ended = process.ended() => Some(ended),
+            () = std::future::ready(()) => None,
+        };
+        match ended {
+            Some(ended) if ended != End::Exited(0) => {
+                Err(format!("the successor {ended} at the last moment"))
+            }
+            // One that has ended in an orderly way was asked to, as the one that served.
+            _ => Ok(()),
         }
     }
 
@@ -222,7 +237,7 @@ impl Successor {
     }
 
     /// Reaps a successor that ends while this process still drains; says how it ended.
-    pub(crate) async fn ended(mut self) -> String {
+    pub(crate) async fn ended(mut self) -> End {
         drop(self.channel);
         self.process.ended().await
     }

@@ -57,6 +57,7 @@ impl Fault {
                 freeze(&site.app, pid).await;
                 let lost = accepted_by(pid, site.address);
                 site.app.signal(pid, Signal::SIGKILL);
+                patiently(dead(pid)).await;
                 return lost;
             }
             Self::Interlude => {
@@ -73,6 +74,13 @@ impl Fault {
             }
         }
         BTreeSet::new()
+    }
+}
+
+/// Waits until the process could be reaped: its last thread is gone.
+async fn dead(pid: u32) {
+    while threads(pid).iter().any(|(thread, state)| *thread != pid || *state != 'Z') {
+        tokio::time::sleep(POLL).await;
     }
 }
 
