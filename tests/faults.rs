@@ -51,10 +51,9 @@ const DIRECT: &[Column] = &[
     // Nobody accepts.
     column(Point::Paused,         Some(Point::SaidReady), [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, NOT_WANTED],    [RestartedTwice, RestartedTwice]),
     column(Point::SaidGo,         Some(Point::HeardGo),   [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
-    // The successor has confirmed: from here on, it is the service. Of one that is gone before its predecessor
-    // has heard that, the predecessor takes the service back.
+    // The successor has confirmed: it is the service, unless it is dead before the listeners are let go.
     column(Point::SaidGo,         Some(Point::Confirmed), [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
-    column(Point::HeardConfirmed, Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    column(Point::HeardConfirmed, Some(Point::Confirmed), [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
     // The predecessor has said that it has handed over.
     column(Point::LetGo,          Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
     // The successor accepts.

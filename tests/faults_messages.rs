@@ -29,6 +29,7 @@ const PLANS: &[(&str, Outcome)] = &[
     ("a descriptor that does not come, live", CalledOff(&["descriptors were lost on the way"])),
     ("descriptors without end, live", CalledOff(&["the other side sent a message with", "descriptors were lost on the way"])),
     ("flood", LATE),
+    ("take, ready, no JSON, live", CalledOff(&["the other side sent a message of kind 4 that is malformed"])),
     ("take, ready, garbage, live", CalledOff(&["the other side sent a message of"])),
     ("take, ready, await go, garbage, live", CalledOff(&["the other side sent a message of"])),
     ("take, ready, await go, flood", SILENT),
@@ -38,6 +39,7 @@ const PLANS: &[(&str, Outcome)] = &[
     ("take, ready, ready, await go, confirm, serve", TakenOver),
     ("take, what is not its to say, ready, await go, confirm, serve", TakenOver),
     ("take, ready, await go, ready, live", SILENT),
+    ("take, repeat oneself", SILENT),
     // No messages.
     ("close, live", CLOSED),
     ("take, close, live", CLOSED),

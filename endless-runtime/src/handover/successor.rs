@@ -85,7 +85,6 @@ pub(crate) async fn replace(
                 }
                 Do::Reopen => servers.open(),
                 Do::LetGo(claimed) => {
-                    pause::at(Point::HeardConfirmed);
                     servers.let_go(&at_places(&heirlooms, &claimed));
                 }
                 Do::CallOff(reason) => {
@@ -180,10 +179,13 @@ impl Successor {
             reason = reason_of(called_off) => Happened::CalledOff(reason),
             received = channel.receive(), if *listening => match received {
                 // One that is gone already serves nobody.
-                Ok(Some(Message::Confirmed)) => match timeout(Duration::ZERO, process.ended()).await {
-                    Ok(how) => Happened::Ended(how),
-                    Err(_lives) => Happened::Said(Message::Confirmed),
-                },
+                Ok(Some(Message::Confirmed)) => {
+                    pause::at(Point::HeardConfirmed);
+                    match timeout(Duration::ZERO, process.ended()).await {
+                        Ok(how) => Happened::Ended(how),
+                        Err(_lives) => Happened::Said(Message::Confirmed),
+                    }
+                }
                 Ok(Some(message)) => Happened::Said(message),
                 Ok(None) => {
                     *listening = false;

@@ -204,7 +204,7 @@ impl Restart<'_> {
         self.site.app.ended().await;
         let lines = self.site.app.lines();
         for line in lines.iter().filter(|line| line.message() == Some("serving")) {
-            assert_eq!(self.site.said(pid_in(line, "pid"), "drained"), 1);
+            self.site.says(self.mark, pid_in(line, "pid"), "drained").await;
         }
         Ended::Over
     }
