@@ -55,6 +55,10 @@ miri:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p endless-runtime --lib -- \
         grammar:: handover::arriving handover::replacing handover::message
 
+# A fuzzer, for so many seconds: `just fuzz connection 600`. Needs a nightly compiler and `cargo install cargo-fuzz`.
+fuzz target seconds:
+    cargo +nightly fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}} -max_len=1024
+
 # Licences, duplicates, advisories.
 deny:
     cargo deny check

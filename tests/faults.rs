@@ -57,7 +57,7 @@ const DIRECT: &[Column] = &[
     // The predecessor has said that it has handed over.
     column(Point::LetGo,          Some(Point::Confirmed), [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
     // The successor accepts.
-    column(Point::SaidGo,         Some(Point::Serving),   [SuccessorGoesOn, AT_THE_LAST_MOMENT],         [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
+    column(Point::SaidGo,         Some(Point::Serving),   [SuccessorGoesOn, AT_THE_LAST_MOMENT],    [Stopped, Stopped],       [RestartedTwice, RestartedTwice]),
     column(Point::LetGo,          Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
     column(Point::Draining,       Some(Point::Serving),   [SuccessorGoesOn, NobodyServes],          [Restarted, Stopped],     [Restarted, RestartedTwice]),
 ];

@@ -11,6 +11,9 @@ mod connection;
 mod control;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grammar;
 mod hammer;
 mod handover;

@@ -19,6 +19,8 @@
 pub(crate) mod arriving;
 pub(crate) mod channel;
 pub(crate) mod environment;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 pub(crate) mod launch;
 pub(crate) mod message;
 pub(crate) mod predecessor;

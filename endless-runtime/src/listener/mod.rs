@@ -114,7 +114,7 @@ impl Listener {
             }
             Socket::Unix(socket, _) => {
                 let (stream, remote) = ready!(socket.poll_accept(cx))?;
-                self.stream(Either::Right(stream), unix_endpoint(remote.as_pathname()))
+                self.stream(Either::Right(local_stream(stream)), unix_endpoint(remote.as_pathname()))
             }
         }))
     }
@@ -126,12 +126,12 @@ impl Listener {
         let remote = endpoint(&remote);
         let socket = match &self.socket {
             Socket::Tcp(_) => Either::Left(TcpStream::from_std(socket.into())?),
-            Socket::Unix(..) => Either::Right(UnixStream::from_std(socket.into())?),
+            Socket::Unix(..) => Either::Right(local_stream(UnixStream::from_std(socket.into())?)),
         };
         Ok(self.stream(socket, remote))
     }
 
-    fn stream(&self, socket: Either<TcpStream, UnixStream>, remote: Endpoint) -> Stream {
+    fn stream(&self, socket: Either<TcpStream, LocalStream>, remote: Endpoint) -> Stream {
         Stream { socket, remote, path: self.file().map(|file| file.path.clone()) }
     }
 }
@@ -161,6 +161,14 @@ fn unix_endpoint(path: Option<&Path>) -> Endpoint {
     Endpoint::Unix(path.unwrap_or(Path::new("")).to_owned())
 }
 
+#[cfg(not(any(test, fuzzing)))]
+type LocalStream = UnixStream;
+#[cfg(not(any(test, fuzzing)))]
+use std::convert::identity as local_stream;
+
+#[cfg(any(test, fuzzing))]
+use crate::fuzzing::{LocalStream, LocalStream::Unix as local_stream};
+
 /// Descriptors that connections leave to the service, and to a restart, which needs a handful: somebody who
 /// opens connections must not be able to hold off the new version that would deal with it.
 const RESERVED_DESCRIPTORS: u64 = 16;
@@ -172,7 +180,7 @@ fn is_of_the_reserve(descriptor: BorrowedFd<'_>) -> bool {
 /// An accepted connection's socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: Either<TcpStream, UnixStream>,
+    socket: Either<TcpStream, LocalStream>,
     remote: Endpoint,
     /// Of a unix socket's listener, which the kernel knows by its temporary name.
     path: Option<PathBuf>,
@@ -185,6 +193,12 @@ impl Stream {
             Either::Left(tcp) => tcp.as_fd(),
             Either::Right(unix) => unix.as_fd(),
         })
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn in_memory(stream: tokio::io::DuplexStream) -> Self {
+        let socket = Either::Right(LocalStream::Memory(stream));
+        Self { socket, remote: unix_endpoint(None), path: None }
     }
 
     pub(crate) fn remote(&self) -> &Endpoint {

@@ -1,0 +1,131 @@
+//! What endless may do other than bare hyper: nothing before it is asked to leave, and then no more than to
+//! end.
+
+use super::Outcome;
+use super::script::Script;
+use super::service::Progress;
+
+/// # Panics
+///
+/// If there is a difference that there may not be.
+pub(super) fn compare(script: &Script, bare: &Outcome, ours: &Outcome) {
+    let verdict = Verdict { script, bare, ours };
+    match script.leaves_at() {
+        None => verdict.is_the_same(),
+        Some(step) => verdict.leaves(step),
+    }
+}
+
+struct Verdict<'a> {
+    script: &'a Script,
+    bare: &'a Outcome,
+    ours: &'a Outcome,
+}
+
+impl Verdict<'_> {
+    fn is_the_same(&self) {
+        self.is_the_same_before(self.bare.received.len());
+        self.hold(self.bare.requests.len() == self.ours.requests.len(), "the service saw more or less");
+        self.hold(self.requests_agree(), "the service saw something else");
+        self.hold(self.bare.closed == self.ours.closed, "the connection ended at another moment");
+        self.hold(self.ours.is_over == self.bare.is_over, "one connection is over, the other is not");
+    }
+
+    fn is_the_same_before(&self, step: usize) {
+        for (number, (bare, ours)) in
+            self.bare.received.iter().zip(&self.ours.received).take(step).enumerate()
+        {
+            let same = without_date(bare) == without_date(ours);
+            self.hold(same, &format!("the client got something else during step {number}"));
+        }
+    }
+
+    fn leaves(&self, step: usize) {
+        self.is_the_same_before(step);
+        // Hyper may drop what of a response is not written yet, if it is the last one and its request asked
+        // to upgrade.
+        if self.bare.requests.iter().any(|request| request.asks_to_upgrade()) {
+            return;
+        }
+        self.gives_whole_answers_and_no_other();
+        self.says_close_once(step);
+        self.ends();
+    }
+
+    fn gives_whole_answers_and_no_other(&self) {
+        let [bare, ours] =
+            [self.bare, self.ours].map(|outcome| without_persistence(&outcome.received.concat()));
+        let same = match (bare.strip_prefix(&ours), ours.strip_prefix(&bare)) {
+            // What of an answer fits into the pipe before the cut depends on the length of its head.
+            (Some(rest), _) => {
+                let both_are_cut = self.bare.closed == self.ours.closed && !rest.contains("HTTP/1.");
+                rest.is_empty() || rest.starts_with("HTTP/1.") || both_are_cut
+            }
+            // A head that is none cuts the answer before it, and who leaves does not look at the next head.
+            (None, Some(more)) => self.bare.closed.is_some() && !more.contains("HTTP/1."),
+            (None, None) => false,
+        };
+        self.hold(same, "it is something else that the client got");
+        self.hold(self.bare.requests.len() >= self.ours.requests.len(), "the service saw more");
+        self.hold(self.requests_agree(), "the service saw something else");
+        let answerable = self.ours.requests.len().min(answers(&bare).count());
+        self.hold(answers(&ours).count() >= answerable, "a request has no answer");
+    }
+
+    fn requests_agree(&self) -> bool {
+        self.ours.requests.iter().zip(&self.bare.requests).all(|(ours, bare)| ours.agrees_with(bare))
+    }
+
+    /// The last answer is the one that says it. One of hyper's own, to a head that is none, says it too.
+    fn says_close_once(&self, step: usize) {
+        let after = self.ours.received[step..].concat();
+        // A 101 that nobody has asked for goes out as it is.
+        let mut last = answers(&after).filter(|head| !status_is(head, "101"));
+        let (first, more) = (last.next(), last.next());
+        let says_close = |head: &str| match head.starts_with("HTTP/1.0 ") {
+            true => !head.contains("\r\nconnection: keep-alive\r\n"),
+            false => head.contains("\r\nconnection: close\r\n"),
+        };
+        self.hold(first.is_none_or(says_close), "an answer does not say that it is the last");
+        self.hold(more.is_none(), "there is an answer after the last one");
+    }
+
+    /// Before the client has closed its side, unless the service still waits for the client.
+    fn ends(&self) {
+        self.hold(self.ours.is_over, "the connection is not over");
+        let client_closes = self.ours.received.len() - 1;
+        let in_time = self.ours.closed.is_some_and(|step| step < client_closes);
+        let waits = |progress: &Progress| matches!(progress, Progress::Failed(_) | Progress::Reading);
+        let may_wait = self.ours.requests.iter().any(|request| waits(&request.progress));
+        self.hold(in_time || may_wait, "the connection stays open");
+    }
+
+    fn hold(&self, so: bool, what: &str) {
+        let Self { script, bare, ours } = self;
+        assert!(so, "{what}\n{script:#?}\nbare: {bare:#?}\nours: {ours:#?}");
+    }
+}
+
+fn status_is(head: &str, status: &str) -> bool {
+    head.split(' ').nth(1) == Some(status)
+}
+
+/// The heads that follow no other of the same request: 100 comes before one.
+fn answers(text: &str) -> impl Iterator<Item = &str> {
+    let heads = text.match_indices("HTTP/1.").map(|(at, _)| &text[at..]);
+    let heads = heads.map(|head| head.find("\r\n\r\n").map_or(head, |end| &head[..end + 4]));
+    heads.filter(|head| !status_is(head, "100"))
+}
+
+pub(super) fn without_date(text: &str) -> String {
+    without(text, &["date: "])
+}
+
+fn without_persistence(text: &str) -> String {
+    without(text, &["date: ", "connection: close\r\n", "connection: keep-alive\r\n"])
+}
+
+fn without(text: &str, beginnings: &[&str]) -> String {
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !beginnings.iter().any(|beginning| line.starts_with(beginning))).collect()
+}
