@@ -36,6 +36,7 @@ fn main() {
 }
 
 /// Starts a successor as a predecessor does; returns the near end of the channel.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn start(program: &str) -> RawFd {
     let flags = SockFlag::empty();
     let (near, far) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).expect("a pair");
