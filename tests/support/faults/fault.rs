@@ -90,6 +90,12 @@ async fn delivered(pid: u32, signal: Signal) {
     while is_in(pid, "ShdPnd", signal) && !is_in(pid, "SigBlk", signal) {
         tokio::time::sleep(POLL).await;
     }
+    has_slept(pid).await;
+}
+
+/// Waits until each of the process's threads has slept, or stopped, once: what had come for it by now, it has
+/// seen.
+pub(crate) async fn has_slept(pid: u32) {
     let mut slept = BTreeSet::new();
     while !threads(pid).iter().all(|(thread, _)| slept.contains(thread)) {
         slept.extend(threads(pid).into_iter().filter(|(_, state)| *state != 'R').map(|(thread, _)| thread));

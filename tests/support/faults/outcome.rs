@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::casualties::accepted_by;
-use super::fault::{Fault, Side};
+use super::fault::{Fault, Side, has_slept};
 use super::points::{Point, Step};
 use super::site::{Setup, Site, assert_no_other_loss, load};
-use crate::support::client::{Client, until_busy};
+use crate::support::client::{Client, patiently, until_busy};
 use crate::support::process::{Line, Mark, PATIENCE, alive, children};
 use crate::support::running::Running;
 
@@ -78,7 +78,7 @@ pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, 
         waiting.push(site.ask("/hello").await);
     }
     if step.nobody_accepts() {
-        restart.has_accepted_none(&waiting, successor);
+        restart.has_accepted_none(&waiting, successor).await;
     }
     let target_lives = fault != Fault::Kill && fault != Fault::Halt;
     restart.let_go(step, (side == Side::Predecessor || target_lives).then_some(successor).flatten()).await;
@@ -121,11 +121,12 @@ impl Restart<'_> {
         }
     }
 
-    /// Two that accept at a time would be found here; too early to be seen is too early to matter.
-    fn has_accepted_none(&self, clients: &[Client], successor: Option<u32>) {
+    /// Two that accept at a time would be found here.
+    async fn has_accepted_none(&self, clients: &[Client], successor: Option<u32>) {
         let ports: BTreeSet<u16> =
             clients.iter().map(|client| client.local().expect("open").port()).collect();
         for pid in [Some(self.first), successor].into_iter().flatten().filter(|pid| alive(*pid)) {
+            patiently(has_slept(pid)).await;
             let accepted = accepted_by(pid, self.site.address);
             assert!(accepted.is_disjoint(&ports), "{pid} has accepted, and nobody may");
         }
