@@ -27,11 +27,12 @@ use crate::service::HttpService;
 ///
 /// A connection without a request for `idle_timeout` is asked to leave.
 pub(super) async fn serve<S: HttpService>(
-    io: Io,
+    mut io: Io,
     requests: Requests<S>,
     terms: Terms,
     mut patience: Patience,
 ) {
+    io.count_frames();
     let state = Arc::clone(io.state());
     if terms.limits.write_timeout.is_some() {
         state.note_streams();
@@ -64,7 +65,8 @@ pub(super) async fn serve<S: HttpService>(
     .await;
 }
 
-/// Hyper's limits stand: 200 streams at a time, and h2's against floods and rapid resets.
+/// Hyper's limits stand: 200 streams at a time, and h2's against rapid resets. Against floods of frames that
+/// are none of requests, see [`super::frames`].
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);

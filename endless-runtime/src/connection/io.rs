@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
+use super::frames::Frames;
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
 use crate::listener::Stream;
@@ -33,7 +34,7 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard { stream, registered });
+        let stream = TokioIo::new(Heard { stream, registered, frames: None });
         Self { stream, already_read: Bytes::new(), linger: None }
     }
 
@@ -50,6 +51,11 @@ impl Io {
     pub(crate) fn give_back(&mut self, bytes: Bytes) {
         debug_assert!(self.already_read.is_empty(), "bytes are given back once");
         self.already_read = bytes;
+    }
+
+    /// From now on, a flood of HTTP/2's frames is read slowly.
+    pub(crate) fn count_frames(&mut self) {
+        self.stream.inner_mut().frames = Some(Frames::after(&self.already_read));
     }
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
@@ -139,6 +145,15 @@ impl Write for Io {
 struct Heard {
     stream: Stream,
     registered: Registered,
+    frames: Option<Frames>,
+}
+
+impl Heard {
+    fn sent(&mut self, count: usize) {
+        if let Some(frames) = &mut self.frames {
+            frames.sent(count);
+        }
+    }
 }
 
 impl AsyncRead for Heard {
@@ -147,10 +162,17 @@ impl AsyncRead for Heard {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(frames) = &mut self.frames {
+            ready!(frames.poll_ready(cx));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
+        let read = &buffer.filled()[before..];
+        if !read.is_empty() {
             self.registered.state().received();
+        }
+        if let Some(frames) = &mut self.frames {
+            frames.received(read);
         }
         Poll::Ready(Ok(()))
     }
@@ -158,7 +180,9 @@ impl AsyncRead for Heard {
 
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,6 +202,8 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 }

@@ -3,6 +3,7 @@
 //! HTTP/1 and HTTP/2 are told apart here rather than by hyper-util, because how a connection leaves differs
 //! between the two and needs hyper's connection at hand.
 
+mod frames;
 mod http1;
 mod http2;
 mod info;
