@@ -57,7 +57,7 @@ miri:
 
 # A fuzzer, for so many seconds: `just fuzz connection 600`. Needs a nightly compiler and `cargo install cargo-fuzz`.
 fuzz target seconds:
-    cargo +nightly fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}} -max_len=1024
+    cargo +nightly fuzz run -O --sanitizer none {{target}} -- -max_total_time={{seconds}} -max_len=1024
 
 # Licences, duplicates, advisories.
 deny:

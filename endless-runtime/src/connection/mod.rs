@@ -27,6 +27,8 @@ use crate::service::HttpService;
 pub use info::ConnectInfo;
 use io::Io;
 use patience::Patience;
+#[cfg(any(test, fuzzing))]
+pub(crate) use refusal::refusal;
 use request::Requests;
 use state::Awaited;
 pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};

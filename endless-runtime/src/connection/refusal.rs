@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 const MAX_HEADERS: usize = 100;
 
 /// The status that the request gets instead of an answer of the service.
-pub(super) fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
+pub(crate) fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     if request.version() >= Version::HTTP_2 {
         return (headers.len() > MAX_HEADERS).then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     body: String,
     trailers: Option<HeaderMap>,
     pub(super) progress: Progress,
+    /// Endless would have answered by itself, what hyper lets through.
+    pub(super) is_refused: bool,
 }
 
 impl Seen {
@@ -85,8 +87,10 @@ impl Service {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let is_refused = crate::connection::refusal(&request).is_some();
         let (head, body) = request.into_parts();
-        let number = self.note(format!("{} {} {:?} {:?}", head.method, head.uri, head.version, head.headers));
+        let number = self
+            .note(is_refused, format!("{} {} {:?} {:?}", head.method, head.uri, head.version, head.headers));
         let answer = self.answers[number % self.answers.len()].clone();
         let read = self.clone().read(number, body, answer.reads);
         match answer.reads {
@@ -110,9 +114,15 @@ impl Service {
         Ok(response)
     }
 
-    fn note(&self, head: String) -> usize {
+    fn note(&self, is_refused: bool, head: String) -> usize {
         let mut seen = lock(&self.seen);
-        seen.push(Seen { head, body: String::new(), trailers: None, progress: Progress::Reading });
+        seen.push(Seen {
+            head,
+            body: String::new(),
+            trailers: None,
+            progress: Progress::Reading,
+            is_refused,
+        });
         seen.len() - 1
     }
 

@@ -121,8 +121,20 @@ pub(super) fn without_date(text: &str) -> String {
     without(text, &["date: "])
 }
 
+/// Also without hyper's own answers to heads that are none, which it may put into the middle of the body
+/// before them, or cut.
 fn without_persistence(text: &str) -> String {
-    without(text, &["date: ", "connection: close\r\n", "connection: keep-alive\r\n"])
+    let text = without(text, &["date: ", "connection: close\r\n", "connection: keep-alive\r\n"]);
+    let Some((before, refusal)) = text.rsplit_once("HTTP/1.").filter(|(_, last)| is_refusal(last)) else {
+        return text;
+    };
+    format!("{before}{}", refusal.split_once("\r\n\r\n").map_or("", |(_head, after)| after))
+}
+
+fn is_refusal(head: &str) -> bool {
+    ["400 Bad Request", "431 Request Header Fields Too Large"]
+        .iter()
+        .any(|status| head[2..].starts_with(status))
 }
 
 fn without(text: &str, beginnings: &[&str]) -> String {
