@@ -27,7 +27,7 @@ const PLANS: &[(&str, Outcome)] = &[
     ("no JSON, live", CalledOff(&["the other side sent a message of kind 4 that is malformed"])),
     ("254 descriptors, live", CalledOff(&["the other side sent a message with 254 descriptors"])),
     ("a descriptor that does not come, live", CalledOff(&["descriptors were lost on the way"])),
-    ("descriptors without end, live", CalledOff(&["the other side sent a message with", "descriptors were lost on the way"])),
+    ("600 descriptors, live", CalledOff(&["the other side sent a message with 600 descriptors"])),
     ("flood", LATE),
     ("take, ready, no JSON, live", CalledOff(&["the other side sent a message of kind 4 that is malformed"])),
     ("take, ready, garbage, live", CalledOff(&["the other side sent a message of"])),
@@ -75,11 +75,13 @@ async fn deceived(setup: Setup, plan: &str, outcome: Outcome) {
 /// It can take some of them and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_descriptors_than_the_predecessor_may_have() {
-    let site = Site::open(Setup::new(Mode::Direct, User::Unprivileged)).await;
+    let site = Site::open(Setup::new(Mode::Direct, User::Same)).await;
     let spoil = |site: &Site| {
         site.ship_program("test_impostor");
-        site.plan.set("descriptors without end, live");
+        site.plan.set("600 descriptors, live");
         site.lower_limit("nofile", 300);
     };
-    start_badly(site, spoil, CalledOff(&["descriptors were lost on the way"])).await;
+    // Whoever is not root may not even send its own while so many are under way.
+    let reasons = &["descriptors were lost on the way", "too many references"];
+    start_badly(site, spoil, CalledOff(reasons)).await;
 }

@@ -40,7 +40,7 @@ const PLANS: &[(&str, End)] = &[
     ("254 descriptors, live", Ends("the other side sent a message with 254 descriptors")),
     ("a descriptor that does not come, live", Ends("descriptors were lost on the way")),
     ("a listener without its descriptor, live", Ends("with 0 descriptors for 1")),
-    ("descriptors without end, live", Ends("")),
+    ("600 descriptors, live", Ends("the other side sent a message with 600 descriptors")),
     ("hello, a listener, complete, await ready, garbage, live", Ends("the other side sent a message of")),
     // It has changed its mind.
     ("call off, live", Ends("as planned")),

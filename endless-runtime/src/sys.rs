@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 /// Takes ownership of the descriptors that `recvmsg(2)` has left in `control`, which held nothing but zeros
 /// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The kernel
 /// leaves one message with descriptors a call, and nothing else that was not asked for.
+#[allow(clippy::unnecessary_cast, reason = "the length has another type on each system")]
 pub(crate) fn own_received(control: &[u8]) -> Vec<OwnedFd> {
     // SAFETY: an all-zero `msghdr` is a valid one, without a name and without buffers.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -30,7 +31,6 @@ pub(crate) fn own_received(control: &[u8]) -> Vec<OwnedFd> {
             return Vec::new();
         }
         let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
-        #[allow(clippy::unnecessary_cast, reason = "other systems count in u32")]
         let count = (cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
         // Each is handed out exactly once: the caller reads into new zeros the next time.
         (0..count).map(|at| OwnedFd::from_raw_fd(numbers.add(at).read_unaligned())).collect()
