@@ -173,8 +173,8 @@ impl Replacing {
                 let reason = format!("the predecessor did not stop accepting within {ANSWER_TIME:?}");
                 self.reopen_and(|this| this.call_off(reason))
             }
-            Happened::Closed => self.reopen_and(|this| this.call_off(CLOSED_LATE.to_owned())),
-            Happened::Broken(reason) => self.reopen_and(|this| this.call_off(reason)),
+            Happened::Closed => self.kill(CLOSED_LATE.to_owned(), true),
+            Happened::Broken(reason) => self.kill(reason, true),
             Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(how))),
             Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), true),
             Happened::Said(_) => self.stay(State::Pausing { claimed }),

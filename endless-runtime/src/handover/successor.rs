@@ -10,7 +10,7 @@ use nix::sys::signal::Signal as Number;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::PROTOCOL;
-use super::channel::Channel;
+use super::channel::{Channel, ChannelError};
 use super::launch::Launch;
 use super::message::{Hello, Message, Reason};
 use super::process::{End, Process};
@@ -72,11 +72,7 @@ pub(crate) async fn replace(
                     servers.pause();
                     pause::at(Point::Paused);
                     // What it has said before cannot be about what comes now.
-                    while let Ok(Ok(Some(message))) =
-                        timeout(Duration::ZERO, successor.channel.receive()).await
-                    {
-                        happened.push_back(Happened::Said(message));
-                    }
+                    happened.extend(successor.already_said().await);
                     happened.push_back(Happened::Paused);
                 }
                 Do::Go => {
@@ -171,34 +167,43 @@ impl Successor {
         let _unheard = self.channel.flush_now();
     }
 
+    /// What has come from it and was not looked at.
+    async fn already_said(&mut self) -> Vec<Happened> {
+        let mut said = Vec::new();
+        while self.listening
+            && let Ok(received) = timeout(Duration::ZERO, self.channel.receive()).await
+        {
+            said.push(self.heard(received));
+        }
+        said
+    }
+
+    fn heard(&mut self, received: Result<Option<Message>, ChannelError>) -> Happened {
+        self.listening = matches!(received, Ok(Some(_)));
+        match received {
+            Ok(Some(message)) => Happened::Said(message),
+            Ok(None) => Happened::Closed,
+            Err(error) => Happened::Broken(error.to_string()),
+        }
+    }
+
     /// What happens next.
     async fn next(&mut self, called_off: &mut CalledOff<'_>, too_late: impl Future<Output = ()>) -> Happened {
-        let Self { process, channel, listening } = self;
-        tokio::select! {
+        let received = tokio::select! {
             biased;
-            reason = reason_of(called_off) => Happened::CalledOff(reason),
-            received = channel.receive(), if *listening => match received {
-                // One that is gone already serves nobody.
-                Ok(Some(Message::Confirmed)) => {
-                    pause::at(Point::HeardConfirmed);
-                    match timeout(Duration::ZERO, process.ended()).await {
-                        Ok(how) => Happened::Ended(how),
-                        Err(_lives) => Happened::Said(Message::Confirmed),
-                    }
-                }
-                Ok(Some(message)) => Happened::Said(message),
-                Ok(None) => {
-                    *listening = false;
-                    Happened::Closed
-                }
-                Err(error) => {
-                    *listening = false;
-                    Happened::Broken(error.to_string())
-                }
-            },
-            how = process.ended() => Happened::Ended(how),
-            () = too_late => Happened::TimeOut,
+            reason = reason_of(called_off) => return Happened::CalledOff(reason),
+            received = self.channel.receive(), if self.listening => received,
+            how = self.process.ended() => return Happened::Ended(how),
+            () = too_late => return Happened::TimeOut,
+        };
+        if let Ok(Some(Message::Confirmed)) = received {
+            pause::at(Point::HeardConfirmed);
+            // One that is gone already serves nobody.
+            if let Ok(how) = timeout(Duration::ZERO, self.process.ended()).await {
+                return Happened::Ended(how);
+            }
         }
+        self.heard(received)
     }
 
     /// Passes on that one more restart was asked for.
