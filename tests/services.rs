@@ -54,18 +54,13 @@ async fn a_panic_ends_its_connection_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_on_one_stream_of_http2_leaves_the_others_alone() {
-    let app = App::start(Command::new(example("test_declarative")));
-    let address = app.address().await;
-    let mut client = Http2::connect(address).await;
-    let other = client.ask("/until_draining").await;
-    for _ in 0..2 {
-        let answer = client.get("/error").await.expect("an error is answered");
-        assert_eq!((answer.status, answer.body.as_str()), (500, ""));
-    }
-    app.restart().await;
-    assert_eq!(other.await.expect("an answer").body, "draining");
-    client.closed().await;
-    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    let erring = async |client: &mut Http2| {
+        for _ in 0..2 {
+            let answer = client.get("/error").await.expect("an error is answered");
+            assert_eq!((answer.status, answer.body.as_str()), (500, ""));
+        }
+    };
+    let app = leaves_other_streams_alone(erring).await;
     let told = app.lines().iter().filter(|line| line.message() == Some("the service failed")).count();
     assert_eq!(told, 2, "one line an error");
 }
@@ -73,16 +68,10 @@ async fn an_error_on_one_stream_of_http2_leaves_the_others_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_on_one_stream_of_http2_leaves_the_others_alone() {
     for path in ["/panic", "/panic_in_body"] {
-        let app = App::start(Command::new(example("test_declarative")));
-        let address = app.address().await;
-        let mut client = Http2::connect(address).await;
-        let other = client.ask("/until_draining").await;
-        reset(client.get(path).await);
-        assert_eq!(client.get("/hello").await.expect("an answer").body, "WORLD!");
-        app.restart().await;
-        assert_eq!(other.await.expect("an answer").body, "draining");
-        client.closed().await;
-        assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+        leaves_other_streams_alone(async |client| {
+            reset(client.get(path).await);
+        })
+        .await;
     }
 }
 
@@ -148,16 +137,25 @@ async fn a_body_that_fails_half_way_cuts_its_connection_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fails_half_way_resets_its_stream_of_http2_alone() {
-    let app = App::start(Command::new(example("test_declarative")));
-    let address = app.address().await;
-    let mut client = Http2::connect(address).await;
+    leaves_other_streams_alone(async |client| {
+        assert_eq!(reset(client.get("/error_in_body").await), Some(Reason::INTERNAL_ERROR));
+    })
+    .await;
+}
+
+/// What goes wrong on one stream of a connection leaves another, which is answered in the drain, and those that
+/// come.
+async fn leaves_other_streams_alone(fault: impl AsyncFnOnce(&mut Http2)) -> App {
+    let app = App::start(declarative());
+    let mut client = Http2::connect(app.address().await).await;
     let other = client.ask("/until_draining").await;
-    assert_eq!(reset(client.get("/error_in_body").await), Some(Reason::INTERNAL_ERROR));
+    fault(&mut client).await;
     assert_eq!(client.get("/hello").await.expect("an answer").body, "WORLD!");
     app.restart().await;
     assert_eq!(other.await.expect("an answer").body, "draining");
     client.closed().await;
     assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    app
 }
 
 #[tokio::test(flavor = "multi_thread")]

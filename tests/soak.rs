@@ -4,35 +4,17 @@
 mod support;
 
 use std::fmt;
-use std::fs;
 use std::ops::RangeInclusive;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{App, H2Load, Kind, Load, Report, Running, descriptors, example};
+use support::{App, H2Load, Kind, Load, Report, Resources, Running, example};
 
 /// What a generation may have more than the first, which has served as long: allocators keep what they got.
 const MEMORY_SLACK: u64 = 32 * 1024;
 
 /// For how long, in seconds, if not said by the variable `SOAK`.
 const BY_DEFAULT: u64 = 5;
-
-/// What was seen of one generation before it was replaced.
-struct Sample {
-    descriptors: usize,
-    /// Resident, in KiB.
-    memory: u64,
-}
-
-impl Sample {
-    /// With only the lasting descriptors: none of connections, which come and go.
-    fn of(pid: u32) -> Self {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory = memory.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-        Self { descriptors: descriptors(pid), memory: memory.expect("Linux tells it") }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_grows() {
@@ -47,7 +29,7 @@ async fn nothing_is_lost_and_nothing_grows() {
         for (_, load) in &loads {
             load.until_answered_by(successor).await;
         }
-        samples.push(Sample::of(successor));
+        samples.push(Resources::of(successor));
     }
     let mut reports = Vec::new();
     for (name, load) in loads {
@@ -86,7 +68,7 @@ fn milliseconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
 
 struct Table {
     reports: Vec<(&'static str, Report)>,
-    samples: Vec<Sample>,
+    samples: Vec<Resources>,
     time: Duration,
 }
 
@@ -110,7 +92,7 @@ impl fmt::Display for Table {
             let losses = report.failed;
             writeln!(f, "{name:<40} {:>10} {losses:>8} {:>12}", report.requests, report.closed_idle)?;
         }
-        let of = |pick: fn(&Sample) -> u64| {
+        let of = |pick: fn(&Resources) -> u64| {
             let all: Vec<u64> = self.samples.iter().map(pick).collect();
             let most = all.iter().max().copied().unwrap_or_default();
             format!("{} first, {} last, {most} at most", all[0], all[all.len() - 1])

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{App, Client, Line, Mark, PATIENCE, example, get, patiently, until_busy};
+use support::{
+    ACK, App, Client, GOAWAY, Line, Mark, PATIENCE, PREFACE, SETTINGS, example, frame, get, patiently,
+    until_busy,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -94,21 +97,13 @@ async fn start() -> (App, SocketAddr) {
     (app, address)
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Types of frames, in their fourth byte (RFC 9113, sections 4.1 and 6).
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
 /// It sends the preface and its settings, hears the server's, and falls silent.
 async fn silent_client(address: SocketAddr) -> TcpStream {
     let mut stream = patiently(TcpStream::connect(address)).await.expect("the server takes connections");
-    stream
-        .write_all(&[PREFACE, &[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]].concat())
-        .await
-        .expect("the server reads");
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("the server reads");
     // Its settings, and that it has heard ours.
     while heard(&mut stream).await != (SETTINGS, 0) {}
-    while heard(&mut stream).await != (SETTINGS, 1) {}
+    while heard(&mut stream).await != (SETTINGS, ACK) {}
     stream
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Manner};
 use crate::error::{Error, Result};
+use crate::future::BoxFuture;
 use crate::process::{Command, Process, Stage, stage};
-use crate::service::BoxFuture;
 
 /// Configures the process; before its first server, and once. For programs without the attribute.
 ///

@@ -11,6 +11,7 @@ mod connection;
 mod control;
 mod entry;
 mod error;
+mod future;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -17,12 +17,13 @@ use crate::address::{Address, IntoAddress};
 use crate::config::ServerSettings;
 use crate::connection::{self, Acceptor, Registered, Terms};
 use crate::error::{Error, Result};
+use crate::future::BoxFuture;
 use crate::grammar::AddressText;
 use crate::listener::{Bound, GivenListener as Listener, Stream};
 use crate::log::event;
 use crate::process::{Process, STOPS, Stage, stage};
 use crate::servers::Entry;
-use crate::service::{BoxFuture, HttpService};
+use crate::service::HttpService;
 use crate::signal::hook;
 use crate::signal::{Hook, Phase, Signal, given};
 

@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -204,6 +203,3 @@ impl<E: Into<BoxError>> IntoOutcome<Fallible<E>> for Result<(), E> {
         self.map_err(Into::into)
     }
 }
-
-/// A boxed future that can be sent between threads.
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

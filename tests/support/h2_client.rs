@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::h2_frames::GOAWAY;
 use super::running::{Running, Stop, Tally};
 
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -318,7 +319,6 @@ struct Frames {
 }
 
 const HEADER: usize = 9;
-const GOAWAY: u8 = 7;
 
 impl Frames {
     fn read(&mut self, mut bytes: &[u8], mut go_away: impl FnMut(u32, u32)) {

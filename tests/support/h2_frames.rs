@@ -7,6 +7,9 @@ use tokio::net::TcpStream;
 
 use super::client::patiently;
 
+/// What a client begins with (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 // Types and flags of frames (RFC 9113, section 6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -18,6 +21,15 @@ pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+
+/// The bytes of one frame (RFC 9113, section 4.1).
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
 
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -53,17 +65,13 @@ impl H2Client {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server listens");
         let mut client = Self(stream);
-        client.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("open");
+        client.0.write_all(PREFACE).await.expect("open");
         client.send(SETTINGS, 0, 0, &[]).await;
         client
     }
 
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.0.write_all(&frame).await.expect("the server reads");
+        self.0.write_all(&frame(kind, flags, stream, payload)).await.expect("the server reads");
     }
 
     /// The head by HPACK's static table (RFC 7541, appendix A): GET, http, and the path spelled out.

@@ -35,7 +35,8 @@ pub(crate) use counts::restarts;
 pub(crate) use event_source::EventSource;
 pub(crate) use h2_client::H2Load;
 pub(crate) use h2_frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Client, HEADERS, PING, RST_STREAM, SETTINGS, body_of,
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Client, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS, body_of, frame,
 };
 pub(crate) use http1::{Connection, Response};
 pub(crate) use http2::{Answer2, Http2, answer, more, reset};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::HTTP2_PREFACE;
 use super::timer::Timer;
 
 /// So many at once, and then so many a second.
@@ -19,9 +20,6 @@ const RATE: f64 = 1000.0;
 const BYTES_FOR_ONE: f64 = 256.0;
 
 const HEADER: usize = 9;
-
-/// The length of what a connection begins with, before its first frame (RFC 9113, section 3.4).
-const PREFACE: usize = 24;
 
 /// What was read of a connection's frames, and what may still be.
 pub(super) struct Frames {
@@ -41,8 +39,14 @@ impl Frames {
     /// Of a connection of which these bytes were read.
     pub(super) fn after(read: &[u8]) -> Self {
         let since = Instant::now();
-        let mut frames =
-            Self { header: [0; HEADER], filled: 0, skip: PREFACE, left: RATE, since, timer: None };
+        let mut frames = Self {
+            header: [0; HEADER],
+            filled: 0,
+            skip: HTTP2_PREFACE.len(),
+            left: RATE,
+            since,
+            timer: None,
+        };
         frames.received(read);
         frames
     }
@@ -125,7 +129,7 @@ mod tests {
     }
 
     fn frames() -> Frames {
-        Frames::after(&[0; PREFACE])
+        Frames::after(HTTP2_PREFACE)
     }
 
     /// How long the next read is put off.

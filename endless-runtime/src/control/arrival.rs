@@ -5,8 +5,9 @@ use std::future::pending;
 use nix::unistd::getpid;
 use tokio::sync::mpsc;
 
-use super::{Control, finished};
+use super::Control;
 use crate::error::describe;
+use crate::future::{BoxFuture, finished};
 use crate::handover::arriving::{Arriving, Do, Estate, Happened};
 use crate::handover::environment::FromPredecessor;
 use crate::handover::message::Message;
@@ -16,7 +17,6 @@ use crate::log::{self, event};
 use crate::pause::{self, Point};
 use crate::pid_file;
 use crate::process::{Failure, Process, Stage, enter};
-use crate::service::BoxFuture;
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Signal};
 use crate::sys;

@@ -22,13 +22,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result, describe};
+use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
 use crate::handover::environment::FromPredecessor;
 use crate::handover::launch::Launch;
 use crate::handover::predecessor::Predecessor;
 use crate::log::{self, event};
 use crate::process::{Command, Failure, Process};
-use crate::service::BoxFuture;
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome, Received, Signal, Signals};
 use crate::sys;
@@ -217,18 +217,6 @@ impl Control {
         let process = self.process;
         let Some(signal) = event.signal else { return };
         self.hooks.spawn(async move { process.hooks.run(Moment::Post(signal), &event).await });
-    }
-}
-
-/// The future in `slot`, which is empty afterwards. Cancel safe: it stays there until it is done.
-async fn finished<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
-    match slot {
-        Some(future) => {
-            let value = future.await;
-            *slot = None;
-            value
-        }
-        None => pending().await,
     }
 }
 

@@ -10,12 +10,12 @@ use super::Control;
 use super::prepare::handled;
 use super::stop::{Cause, Life};
 use crate::error::{Error, Result};
+use crate::future::BoxFuture;
 use crate::handover::launch::Launch;
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
 use crate::pause::{self, Point};
 use crate::process::Process;
-use crate::service::BoxFuture;
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome, Signal};
 

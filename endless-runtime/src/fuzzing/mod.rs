@@ -26,6 +26,7 @@ use crate::config::Limits;
 use crate::connection::{self, Connections, Registered, Terms};
 pub use crate::handover::hostile::{channel, environment};
 use crate::listener::Stream;
+use crate::lock::lock;
 use client::Client;
 pub(crate) use local_stream::LocalStream;
 use script::{Script, Step};
@@ -125,7 +126,7 @@ impl Outcome {
         sleep(LONG).await;
         outcome.is_over = served.task.is_finished();
         served.task.abort();
-        outcome.requests = std::mem::take(&mut *service::lock(&seen));
+        outcome.requests = std::mem::take(&mut *lock(&seen));
         outcome
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::script::{Answer, Given, Reads, Status};
 use crate::error::BoxError;
+use crate::lock::lock;
 
 /// What the service saw of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +54,6 @@ pub(super) enum Progress {
 }
 
 type Log = Arc<Mutex<Vec<Seen>>>;
-
-pub(super) fn lock(log: &Mutex<Vec<Seen>>) -> MutexGuard<'_, Vec<Seen>> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[derive(Clone)]
 pub(super) struct Service {

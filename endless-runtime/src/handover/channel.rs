@@ -94,13 +94,10 @@ impl Channel {
     /// Sends as much of what is queued as can be sent at once.
     pub(crate) fn flush_now(&mut self) -> io::Result<()> {
         while let Some(frame) = self.outgoing.front_mut() {
-            match frame.send_some(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // What it had to say may still be there to read, its end too.
-                Err(error) if is_broken(&error) => self.outgoing.clear(),
-                sent => sent?,
+            let sent = frame.send_some(&self.socket);
+            if self.is_full_after(sent)? {
+                break;
             }
-            self.drop_sent();
         }
         Ok(())
     }
@@ -146,14 +143,20 @@ impl Channel {
 
     fn flush_some(&mut self) -> io::Result<()> {
         let Some(frame) = self.outgoing.front_mut() else { return Ok(()) };
-        match self.socket.try_io(Interest::WRITABLE, || frame.send_some(&self.socket)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // What it had to say may still be there to read, its end too.
+        let sent = self.socket.try_io(Interest::WRITABLE, || frame.send_some(&self.socket));
+        self.is_full_after(sent).map(drop)
+    }
+
+    /// Whether the kernel takes no more for now. Nothing is left to send to a peer that is gone; what it had
+    /// to say may still be there to read, its end too.
+    fn is_full_after(&mut self, sent: io::Result<()>) -> io::Result<bool> {
+        match sent {
+            Ok(()) => self.drop_sent(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) if is_broken(&error) => self.outgoing.clear(),
-            sent => sent?,
+            Err(error) => return Err(error),
         }
-        self.drop_sent();
-        Ok(())
+        Ok(false)
     }
 
     fn parse(&mut self) -> Result<Option<Message>, ChannelError> {

