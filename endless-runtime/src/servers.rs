@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -140,7 +141,8 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// If the address cannot be resolved or bound.
+    /// If the address cannot be resolved or bound, or a process that is still starting has no descriptor left
+    /// for a connection to it.
     pub(crate) async fn listen(&self, entry: &Entry, given: Option<Bound>, backlog: u32) -> Result<Address> {
         let failed = |error| Error::bind(&entry.requested, error);
         let bound = match self.claim_configured(entry).await {
@@ -155,6 +157,10 @@ impl Servers {
             }
         };
         let listener = Listener::new(bound, backlog).map_err(failed)?;
+        if !self.table().accepting && listener.meets_the_reserve() {
+            // Ready without being able to serve, it would leave every client of its predecessor waiting.
+            return Err(failed(Errno::EMFILE.into()));
+        }
         let address = Address::new(entry.requested.clone(), listener.local().clone());
         entry.gate.install(listener);
         Ok(address)
