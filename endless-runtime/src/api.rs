@@ -103,9 +103,9 @@ pub fn ready() {
     }
 }
 
-/// The process ID to send signals to.
+/// The process ID to send signals to: the supervisor's, if there is one.
 pub fn pid() -> u32 {
-    std::process::id()
+    Process::current().map_or_else(std::process::id, |process| process.pid().as_raw().unsigned_abs())
 }
 
 /// A snapshot of this process and its servers.
@@ -117,7 +117,8 @@ pub fn status() -> Status {
         Stage::Draining | Stage::Finished => State::Draining,
     };
     Status {
-        pid: pid(),
+        pid: std::process::id(),
+        supervisor: process.and_then(Process::supervisor).map(|pid| pid.as_raw().unsigned_abs()),
         generation: process.map_or(0, Process::generation),
         state: match (state, process) {
             (State::Serving, Some(process)) if process.is_restarting() => State::Restarting,
@@ -144,6 +145,8 @@ fn servers(process: &Process) -> Vec<ServerStatus> {
 pub struct Status {
     /// This process.
     pub pid: u32,
+    /// The process that started it and keeps its own PID through all restarts, if there is one.
+    pub supervisor: Option<u32>,
     /// 0 for the first process, one more for each successor that became ready.
     pub generation: u64,
     /// Where this process stands.

@@ -30,6 +30,10 @@ pub struct Config {
     pub(crate) readiness_path: Option<String>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
+    /// Whether the attribute's main is a supervisor's.
+    pub(crate) supervise: bool,
+    /// How often a generation that ends by itself is replaced, and within which time; `None` for never.
+    pub(crate) respawn: Option<(usize, Duration)>,
     pub(crate) server: ServerSettings,
     pub(crate) flavor: Flavor,
     pub(crate) worker_threads: Option<usize>,
@@ -74,6 +78,8 @@ impl Default for Config {
             readiness_path: None,
             pid_file: None,
             program: None,
+            supervise: false,
+            respawn: None,
             server: ServerSettings::default(),
             flavor: Flavor::MultiThread,
             worker_threads: None,
@@ -183,10 +189,8 @@ impl Config {
         manner: Manner,
     ) -> Result<Self> {
         for (variable, text) in variables {
-            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
-            match grammar::find(&name.to_ascii_lowercase()) {
-                Some(row) if row.variable() == variable => self.overrule(row, &text, manner)?,
-                _ => warn_of_unknown(&variable),
+            if let Some(row) = row_of(&variable) {
+                self.overrule(row, &text, manner)?;
             }
         }
         Ok(self)
@@ -227,6 +231,8 @@ impl Config {
             ("readiness_path", Value::UrlPath(path)) => self.readiness_path = Some(path),
             ("pid_file", Value::FilePath(path)) => self.pid_file = Some(path),
             ("program", Value::FilePath(path)) => self.program = Some(path),
+            ("supervise", Value::Switch(on)) => self.supervise = on,
+            ("respawn", Value::Rate(rate)) => self.respawn = rate,
             ("read_timeout", Value::Duration(time)) => limits.read_timeout = time,
             ("write_timeout", Value::Duration(time)) => limits.write_timeout = time,
             ("header_timeout", Value::Duration(time)) => limits.header_timeout = time,
@@ -244,10 +250,20 @@ impl Config {
     }
 }
 
+/// The option that this variable overrules.
+fn row_of(variable: &str) -> Option<&'static Row> {
+    let name = variable.strip_prefix(PREFIX)?;
+    grammar::find(&name.to_ascii_lowercase()).filter(|row| row.variable() == variable)
+}
+
+/// Warns of what looks like a variable of ours and is none.
+pub(crate) fn warn_of_unknown_variables() {
+    let ours = environment().map(|(variable, _)| variable).filter(|variable| variable.starts_with(PREFIX));
+    ours.filter(|variable| variable != HANDOVER_VARIABLE && row_of(variable).is_none())
+        .for_each(|variable| warn_of_unknown(&variable));
+}
+
 fn warn_of_unknown(variable: &str) {
-    if variable == HANDOVER_VARIABLE {
-        return;
-    }
     let known: Vec<String> = OPTIONS.iter().map(Row::variable).collect();
     match grammar::nearest(variable, known.iter().map(String::as_str)) {
         Some(near) => event!(WARN, "unknown environment variable", name = variable, nearest = near),

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, Manner};
-use crate::error::{self, BoxError, Error};
+use crate::config::{self, Config, Manner};
+use crate::control;
+use crate::error::{self, BoxError, Error, describe};
 use crate::grammar::Flavor;
 use crate::log;
 use crate::process::Process;
 use crate::server::{Server, Serving, finished};
 use crate::service::{IntoOutcome, IntoService};
+use crate::supervisor;
 
 /// The exit status for a configuration that cannot be used.
 const UNUSABLE: u8 = 2;
@@ -64,7 +66,16 @@ where
     M: FnOnce(&'static Process) -> F,
     F: Future<Output = Result<(), BoxError>>,
 {
-    let process = match Process::configure(Config::from_attribute(options), manner) {
+    let config = Config::from_attribute(options);
+    // Before there is a thread or a runtime: a supervisor has neither.
+    if !control::is_started_by_endless() {
+        match config.clone().overruled_by(config::environment(), manner) {
+            Ok(config) if config.supervise => return supervise(&config),
+            Ok(_) => {}
+            Err(error) => return fail(&error, UNUSABLE),
+        }
+    }
+    let process = match Process::configure(config, manner) {
         Ok(process) => process,
         Err(error) => return fail(&error, UNUSABLE),
     };
@@ -81,6 +92,16 @@ where
             let status = fail(&*error, 1);
             runtime.shutdown_background();
             status
+        }
+    }
+}
+
+fn supervise(config: &Config) -> ExitCode {
+    match supervisor::supervise(config) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let error = Error::configuration(format!("cannot start: {}", describe(&error)));
+            fail(&error, 1)
         }
     }
 }

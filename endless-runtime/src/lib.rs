@@ -30,6 +30,7 @@ mod server;
 mod servers;
 mod service;
 mod signal;
+mod supervisor;
 mod sys;
 
 pub use address::{Address, Endpoint, IntoAddress};

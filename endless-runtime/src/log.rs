@@ -3,11 +3,14 @@
 
 use std::cell::Cell;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
@@ -115,10 +118,28 @@ pub(crate) fn line(level: &str, message: &str, fields: &[(&str, &str)]) -> Strin
     line
 }
 
+/// Whether lines that would make this process wait are dropped.
+static NEVER_WAITS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, this process, which has one thread, writes to stderr only what can be written at once.
+pub(crate) fn never_wait() {
+    NEVER_WAITS.store(true, Relaxed);
+}
+
+/// A pipe that can take something takes a line of up to a page whole.
+fn would_wait() -> bool {
+    let stderr = io::stderr();
+    let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    NEVER_WAITS.load(Relaxed) && matches!(poll(&mut polled, PollTimeout::ZERO), Ok(0))
+}
+
 /// One write a line, under std's lock, so that it mixes neither with the lines of another generation that has
 /// the same stderr nor with what the program prints. A stderr that is gone must not stop the service, so a
 /// failure is dropped.
 pub(crate) fn to_stderr(line: &str) {
+    if would_wait() {
+        return;
+    }
     let _dropped = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 

@@ -33,6 +33,13 @@ pub(crate) enum Point {
     /// and the one that was started has not been told.
     CallingOff,
 
+    /// A supervisor has asked for a restart, and no hook has run.
+    HeardAsk,
+    /// A supervisor wants nothing to be accepted; this process accepts.
+    HeardPause,
+    /// The supervisor knows that this process accepts nothing.
+    SaidPaused,
+
     /// Before anything else in the successor.
     Born,
     /// The channel is open, and nothing was read from it.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 
 use crate::beside;
 use crate::error::describe;
@@ -16,10 +16,10 @@ pub(crate) fn write(path: &Path) {
     }
 }
 
-/// Removes the file if it still names this process: a successor's is not ours to remove.
-pub(crate) fn remove(path: &Path) {
+/// Removes the file if it still names `pid`: a successor's is not ours to remove.
+pub(crate) fn remove(path: &Path, pid: Pid) {
     let named = fs::read_to_string(path).unwrap_or_default();
-    if named.trim() == getpid().to_string() {
+    if named.trim() == pid.to_string() {
         // Somebody may have been faster.
         let _gone = fs::remove_file(path);
     }

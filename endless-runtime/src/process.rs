@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
+use nix::unistd::{Pid, getpid};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{self, Config, Manner};
@@ -64,6 +65,12 @@ pub(crate) struct Process {
     pub(crate) starting: AtomicI32,
     /// Whether a successor has taken over: what only a stop removes is the successor's from then on.
     pub(crate) succeeded: AtomicBool,
+    /// Whether a supervisor has asked this process to let itself be replaced.
+    pub(crate) asked: AtomicBool,
+    /// The process that keeps the PID to signal.
+    supervisor: Option<Pid>,
+    /// Whether it is gone, so that this process has to remove what is left of it.
+    pub(crate) orphaned: AtomicBool,
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -110,9 +117,11 @@ impl Process {
             return if_started(process).map(|()| process);
         }
         let config = config().overruled_by(config::environment(), manner)?;
+        config::warn_of_unknown_variables();
         let (commands, received) = mpsc::unbounded_channel();
         let hooks = Hooks::with(&config.hooks);
         let prepared = control::prepare(&config, &hooks)?;
+        let supervisor = prepared.supervisor();
         let process = PROCESS.get_or_init(|| Self {
             config,
             servers: Servers::new(),
@@ -121,6 +130,9 @@ impl Process {
             commands,
             starting: AtomicI32::new(0),
             succeeded: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            supervisor,
+            orphaned: AtomicBool::new(false),
         });
         control::start(process, prepared, received)?;
         Ok(process)
@@ -132,9 +144,19 @@ impl Process {
         self.command(Command::Catch(signal));
     }
 
-    /// Whether a successor is starting.
+    /// Whether it is about to be replaced.
     pub(crate) fn is_restarting(&self) -> bool {
-        self.starting.load(Relaxed) != 0
+        self.starting.load(Relaxed) != 0 || self.asked.load(Relaxed)
+    }
+
+    /// The PID to signal.
+    pub(crate) fn pid(&self) -> Pid {
+        self.supervisor.unwrap_or_else(getpid)
+    }
+
+    /// The process that keeps that PID, if it is not this one.
+    pub(crate) fn supervisor(&self) -> Option<Pid> {
+        self.supervisor
     }
 
     pub(crate) fn command(&self, command: Command) {
@@ -151,12 +173,13 @@ impl Process {
 
     /// Removes what only a stop removes, whether everything was finished or the hammer fell.
     pub(crate) fn clean_up(&self) {
-        // A successor may be writing its own PID file just now, between our reading and our removing.
-        if self.succeeded.load(Relaxed) {
+        // A successor may be writing its own PID file just now, between our reading and our removing. A
+        // supervisor's is its own to remove.
+        if self.succeeded.load(Relaxed) || self.supervisor.is_some() && !self.orphaned.load(Relaxed) {
             return;
         }
         if let Some(path) = &self.config.pid_file {
-            pid_file::remove(path);
+            pid_file::remove(path, self.pid());
         }
     }
 

@@ -273,7 +273,18 @@ impl<S: HttpService> Opening<S> {
     async fn open(self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
         let Self { listener, service, settings, before_begin } = self;
         let address = process.servers.listen(entry, listener, settings.backlog).await?;
-        event!(INFO, "listening", address = address, pid = getpid(), generation = process.generation());
+        let (pid, generation) = (getpid(), process.generation());
+        match process.supervisor() {
+            Some(supervisor) => event!(
+                INFO,
+                "listening",
+                address = address,
+                pid = pid,
+                generation = generation,
+                supervisor = supervisor
+            ),
+            None => event!(INFO, "listening", address = address, pid = pid, generation = generation),
+        }
         process.hooks.before_begin(&address).await;
         before_begin.into_iter().for_each(|hook| hook(&address));
         let (terms, acceptor) = (terms(process, &settings), entry.connections.acceptor());

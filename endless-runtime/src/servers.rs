@@ -30,6 +30,8 @@ pub(crate) struct Servers {
     table: Mutex<Table>,
     /// Told of every change that readiness depends on.
     changed: Notify,
+    /// Told whenever a server is bound or unregistered.
+    relisted: Notify,
     /// Told whenever a server lost its last connection or its acceptor.
     emptied: Arc<Notify>,
     inheritance: watch::Sender<Option<Arc<Mutex<Inheritance>>>>,
@@ -91,6 +93,7 @@ impl Servers {
         Self {
             table: Mutex::new(table),
             changed: Notify::new(),
+            relisted: Notify::new(),
             emptied: Arc::default(),
             inheritance: watch::Sender::new(None),
         }
@@ -135,6 +138,7 @@ impl Servers {
         table.departed.push(Arc::clone(entry));
         drop(table);
         self.changed.notify_one();
+        self.relisted.notify_one();
     }
 
     /// Gives `entry` its inherited listener, or the `given` one, or a new one.
@@ -175,6 +179,7 @@ impl Servers {
         }
         drop(table);
         self.changed.notify_one();
+        self.relisted.notify_one();
     }
 
     async fn claim_configured(&self, entry: &Entry) -> Option<Bound> {
@@ -293,6 +298,19 @@ impl Servers {
     pub(crate) fn heirlooms(&self) -> Vec<Heirloom> {
         let table = self.table();
         table.entries.iter().filter_map(|entry| entry.heirloom()).collect()
+    }
+
+    /// Resolves when listeners have come or gone since it last did. Cancel safe.
+    pub(crate) async fn relisted(&self) {
+        self.relisted.notified().await;
+    }
+
+    /// Lets all listeners go: those that a successor has `claimed` to it, the rest for good.
+    pub(crate) fn let_go_to(&self, claimed: &[ListenerNote]) {
+        let heirlooms = self.heirlooms();
+        let is_claimed =
+            |heirloom: &&Heirloom| claimed.iter().any(|note| heirloom.entry.is_configured_as(note));
+        self.let_go(&heirlooms.iter().filter(is_claimed).collect::<Vec<_>>());
     }
 
     /// Lets all listeners go: those of `claimed` to the successor, the rest for good.

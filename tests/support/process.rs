@@ -30,6 +30,9 @@ const POLL: Duration = Duration::from_millis(5);
 /// generation: it finds those that have not logged anything yet.
 const MARK: &str = "TEST_APP_MARK";
 
+/// The variable that says whether the server is supervised.
+pub(crate) const SUPERVISE: &str = "ENDLESS_SUPERVISE";
+
 /// A server under test. Dropping it kills what is left of it, and shows its lines if the test panics.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -53,12 +56,16 @@ impl Mark {
 }
 
 impl App {
-    /// Starts the program with both outputs captured. Each generation inherits the pipes.
+    /// Starts the program with both outputs captured. Each generation inherits the pipes. It is a direct one,
+    /// or, if the command says so in its environment, supervised.
     #[track_caller]
     pub(crate) fn start(mut command: Command) -> Self {
         become_subreaper();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        if !command.get_envs().any(|(name, _)| name == SUPERVISE) {
+            command.env(SUPERVISE, std::env::var("TEST_SUPERVISE").as_deref().unwrap_or("false"));
+        }
         command.env(MARK, &mark).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let output = Arc::new(Output::default());

@@ -2,16 +2,17 @@
 
 use std::future::pending;
 
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use tokio::sync::mpsc;
 
 use super::Control;
+use super::supervised::report;
 use crate::error::describe;
 use crate::future::{BoxFuture, finished};
 use crate::handover::arriving::{Arriving, Do, Estate, Happened};
-use crate::handover::environment::FromPredecessor;
+use crate::handover::environment::Start;
 use crate::handover::message::Message;
-use crate::handover::predecessor::Predecessor;
+use crate::handover::starter::Starter;
 use crate::listener::ListenerNote;
 use crate::log::{self, event};
 use crate::pause::{self, Point};
@@ -21,22 +22,47 @@ use crate::signal::hook::Moment;
 use crate::signal::{Event, Signal};
 use crate::sys;
 
+/// A process that serves.
+pub(super) struct Arrived {
+    /// Who has started it, and is still there.
+    starter: Option<Starter>,
+    /// The PID of who served before.
+    predecessor: Option<Pid>,
+    /// What it has to tell a supervisor.
+    outbox: mpsc::UnboundedReceiver<Message>,
+}
+
 impl Control {
-    pub(super) fn on_arrival(&mut self, predecessor: Option<Predecessor>) {
-        let of = predecessor
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), |predecessor| predecessor.pid().to_string());
-        let generation = self.process.generation();
-        if let Some(path) = &self.process.config.pid_file {
+    pub(super) fn on_arrival(&mut self, arrived: Arrived) {
+        let Arrived { starter, predecessor, outbox } = arrived;
+        let (process, generation) = (self.process, self.process.generation());
+        if let Some(path) = process.config.pid_file.as_ref().filter(|_| process.supervisor().is_none()) {
             pid_file::write(path);
         }
-        event!(INFO, "serving", pid = getpid(), generation = generation, predecessor = of);
+        let of = predecessor.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+        match process.supervisor() {
+            Some(supervisor) => event!(
+                INFO,
+                "serving",
+                pid = getpid(),
+                generation = generation,
+                predecessor = of,
+                supervisor = supervisor
+            ),
+            None => event!(INFO, "serving", pid = getpid(), generation = generation, predecessor = of),
+        }
         if predecessor.is_some() {
             pause::at(Point::Serving);
         }
-        self.predecessor = predecessor
-            .map(|predecessor| -> BoxFuture<'static, ()> { Box::pin(predecessor.asks_for_a_restart()) });
-        let (process, event) = (self.process, Event { signal: None, ..self.event(Signal::Hangup) });
+        match starter {
+            Some(supervisor) if supervisor.is_supervisor() => self.listen_to(supervisor, outbox),
+            starter => {
+                self.predecessor = starter.map(|predecessor| -> BoxFuture<'static, ()> {
+                    Box::pin(predecessor.asks_for_a_restart())
+                });
+            }
+        }
+        let event = Event { signal: None, ..self.event(Signal::Hangup) };
         self.hooks.spawn(async move { process.hooks.run(Moment::Ready, &event).await });
         if let Some(wanted) = self.again.take() {
             self.begin_restart(wanted);
@@ -44,26 +70,29 @@ impl Control {
     }
 }
 
-/// Becomes the generation that serves: receives what a predecessor hands over, waits until every server is
-/// bound, and accepts once nobody else does. Returns the predecessor that is still there.
+/// Becomes the generation that serves: receives what is handed over, waits until every server is bound, and
+/// accepts once nobody else does.
 ///
 /// What is to be done at each moment is [`Arriving`]'s to say; here it is done.
 pub(super) async fn arrive(
     process: &'static Process,
-    from: Option<FromPredecessor>,
+    start: Option<Start>,
     mut failures: mpsc::UnboundedReceiver<Failure>,
-) -> Option<Predecessor> {
-    let mut predecessor = match from.map(Predecessor::meet) {
-        Some(Ok(predecessor)) => Some(predecessor),
+    mut outbox: mpsc::UnboundedReceiver<Message>,
+) -> Arrived {
+    let mut starter = match start.map(Starter::meet) {
+        Some(Ok(starter)) => Some(starter),
         Some(Err(error)) => end(&describe(&error)),
         None => None,
     };
-    let is_successor = predecessor.is_some();
-    let mut arriving = Arriving::new();
+    let supervised = starter.as_ref().is_some_and(Starter::is_supervisor);
+    let mut predecessor = starter.as_ref().filter(|_| !supervised).map(Starter::pid);
+    let is_started = starter.is_some();
+    let mut arriving = Arriving::new(supervised);
     let mut servers: Option<BoxFuture<'static, _>> = Some(Box::pin(process.servers.ready()));
-    // The first generation is one whose predecessor has left it nothing.
-    let mut first = (!is_successor).then_some(Happened::Gone);
-    if is_successor {
+    // Who was started by the user is one whose predecessor has left it nothing.
+    let mut first = (!is_started).then_some(Happened::Gone);
+    if is_started {
         pause::at(Point::Met);
     }
     loop {
@@ -77,7 +106,11 @@ pub(super) async fn arrive(
                     _told = Some(told);
                     Happened::Failed(reason)
                 }
-                happened = next(&mut predecessor) => happened,
+                Some(message) = outbox.recv() => {
+                    say(process, &mut starter, message).await;
+                    continue;
+                }
+                happened = next(&mut starter) => happened,
                 (claimed, removed) = finished(&mut servers) => {
                     say_what_is_removed(&removed);
                     Happened::Bound(claimed)
@@ -86,26 +119,31 @@ pub(super) async fn arrive(
         };
         for action in arriving.on(happened) {
             match action {
-                Do::Inherit(estate) => inherit(process, estate, is_successor),
-                Do::Say(message) => say(&mut predecessor, message).await,
+                Do::Inherit(estate) => {
+                    predecessor = predecessor.or(estate.predecessor.map(Pid::from_raw));
+                    inherit(process, estate, is_started);
+                }
+                Do::Say(message) => say(process, &mut starter, message).await,
                 Do::Serve => {
                     process.servers.open();
                     enter(Stage::Serving);
-                    return predecessor.filter(|_| arriving.has_predecessor());
+                    let starter = starter.filter(|_| arriving.has_starter());
+                    let predecessor = predecessor.filter(|_| starter.is_some());
+                    return Arrived { predecessor, starter, outbox };
                 }
                 Do::End(reason) => end(&reason),
             }
         }
-        if !arriving.has_predecessor() {
-            predecessor = None;
+        if !arriving.has_starter() {
+            (starter, predecessor) = (None, None);
         }
     }
 }
 
-fn inherit(process: &'static Process, estate: Estate, is_successor: bool) {
-    if is_successor {
+fn inherit(process: &'static Process, estate: Estate, is_started: bool) {
+    if is_started {
         pause::at(Point::Inherited);
-        process.set_generation(estate.generation.saturating_add(1));
+        process.set_generation(estate.generation);
     }
     process.servers.inherit(estate.listeners);
 }
@@ -122,28 +160,34 @@ fn say_what_is_removed(removed: &[ListenerNote]) {
     }
 }
 
-async fn say(predecessor: &mut Option<Predecessor>, message: Message) {
-    let Some(predecessor) = predecessor else { return };
+async fn say(process: &Process, starter: &mut Option<Starter>, message: Message) {
+    let Some(starter) = starter else { return };
     let (before, after) = match message {
         Message::Ready(_) => (Some(Point::Bound), Some(Point::SaidReady)),
         Message::Confirmed => (Some(Point::HeardGo), Some(Point::Confirmed)),
         _ => (None, None),
     };
     before.into_iter().for_each(pause::at);
-    predecessor.say(message).await;
+    if starter.is_supervisor() && matches!(message, Message::Ready(_)) {
+        // It keeps copies of the listeners of whoever serves.
+        if let Err(error) = starter.queue_report(report(process), &process.servers.heirlooms()) {
+            end(&describe(&error));
+        }
+    }
+    starter.say(message).await;
     after.into_iter().for_each(pause::at);
 }
 
-/// Ends a successor that its predecessor does not want any more, or that cannot understand it.
+/// Ends a generation that is not wanted any more, or that cannot understand who started it.
 fn end(reason: &str) -> ! {
     event!(WARN, "called off", pid = getpid(), reason = reason);
     log::flush();
     sys::exit_now(1)
 }
 
-async fn next(predecessor: &mut Option<Predecessor>) -> Happened {
-    match predecessor {
-        Some(predecessor) => predecessor.next().await,
+async fn next(starter: &mut Option<Starter>) -> Happened {
+    match starter {
+        Some(starter) => starter.next().await,
         None => pending().await,
     }
 }

@@ -10,6 +10,7 @@ mod arrival;
 mod prepare;
 mod restart;
 mod stop;
+mod supervised;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -24,19 +25,19 @@ use tokio::time::timeout;
 use crate::error::{Error, Result, describe};
 use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
-use crate::handover::environment::FromPredecessor;
+use crate::handover::environment::Start;
 use crate::handover::launch::Launch;
-use crate::handover::predecessor::Predecessor;
 use crate::log::{self, event};
 use crate::process::{Command, Failure, Process};
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Outcome, Received, Signal, Signals};
 use crate::sys;
-use arrival::arrive;
+use arrival::{Arrived, arrive};
 use prepare::is_handled;
-pub(crate) use prepare::{Prepared, prepare, prepare_successor};
+pub(crate) use prepare::{Prepared, is_started_by_endless, prepare, prepare_successor};
 use restart::{Restart, Wanted, attempted};
 use stop::{Cause, Life};
+use supervised::{Supervised, heard};
 
 /// Starts the control thread.
 ///
@@ -55,8 +56,8 @@ pub(crate) fn start(
     let run = move || {
         let _guard = EndOnPanic;
         log::never_block_here();
-        let Prepared { runtime, signals, predecessor, launch } = prepared;
-        let control = Control::new(process, signals, commands, launch, predecessor, hammer);
+        let Prepared { runtime, signals, start, launch } = prepared;
+        let control = Control::new(process, signals, commands, launch, start, hammer);
         runtime.block_on(control.live());
     };
     thread::Builder::new().name("endless".to_owned()).spawn(run).map(drop).map_err(cannot)
@@ -80,10 +81,12 @@ struct Control {
     signals: Option<Signals>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Until this generation serves.
-    arrival: Option<BoxFuture<'static, Option<Predecessor>>>,
+    arrival: Option<BoxFuture<'static, Arrived>>,
     failures: mpsc::UnboundedSender<Failure>,
     /// A predecessor that may still pass a restart on.
     predecessor: Option<BoxFuture<'static, ()>>,
+    /// Where a supervisor has started this process, until it is gone.
+    supervised: Option<Supervised>,
     restart: Option<Restart>,
     /// Whether there was a predecessor.
     is_successor: bool,
@@ -108,20 +111,23 @@ impl Control {
         signals: Option<Signals>,
         commands: mpsc::UnboundedReceiver<Command>,
         launch: Launch,
-        from: Option<FromPredecessor>,
+        start: Option<Start>,
         hammer: Hammer,
     ) -> Self {
         let (failures, reported) = mpsc::unbounded_channel();
-        let is_successor = from.is_some();
+        let is_successor = start.is_some();
+        let (supervised, outbox) = Supervised::new();
+        let supervised = start.as_ref().is_some_and(|start| start.by_supervisor).then_some(supervised);
         Self {
             process,
             // One a process, for as long as it lives.
             launch: Box::leak(Box::new(launch)),
             signals,
             commands,
-            arrival: Some(Box::pin(arrive(process, from, reported))),
+            arrival: Some(Box::pin(arrive(process, start, reported, outbox))),
             failures,
             predecessor: None,
+            supervised,
             restart: None,
             is_successor,
             again: None,
@@ -143,7 +149,9 @@ impl Control {
                 biased;
                 received = next_signal(&mut self.signals) => self.on_signal(received),
                 command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
-                predecessor = finished(&mut self.arrival) => self.on_arrival(predecessor),
+                arrived = finished(&mut self.arrival) => self.on_arrival(arrived),
+                heard = heard(&mut self.supervised) => self.on_heard(heard),
+                () = self.process.servers.relisted() => self.report_again(),
                 () = finished(&mut self.predecessor) => self.restart_wanted(self.event(Signal::Hangup), None),
                 result = attempted(&mut self.restart) => {
                     self.hear_what_came().await;
@@ -173,12 +181,26 @@ impl Control {
     }
 
     fn on_signal(&mut self, received: Received) {
-        let Received { signal, sender, hangup } = received;
+        if self.relay(received) {
+            return;
+        }
+        let Received { signal, sender, hangup, .. } = received;
         let event = Event { sender, ..self.event(signal) };
+        match signal {
+            Signal::Hangup if !hangup => {
+                event!(INFO, "received", signal = signal, sender = sender_text(&event), pid = getpid());
+                self.restart_wanted(event, None);
+            }
+            _ => self.act(event),
+        }
+    }
+
+    /// Does what a signal asks for, whoever got it.
+    fn act(&mut self, event: Event) {
+        let Some(signal) = event.signal else { return };
         event!(INFO, "received", signal = signal, sender = sender_text(&event), pid = getpid());
         match signal {
-            Signal::Hangup if hangup => self.stop(event),
-            Signal::Hangup => self.restart_wanted(event, None),
+            Signal::Hangup => self.stop(event),
             Signal::Terminate => self.stop(event),
             Signal::Interrupt => self.interrupt(event),
             Signal::User2 => self.hammer_wanted(event),
@@ -189,8 +211,12 @@ impl Control {
 
     fn on_command(&mut self, command: Command) {
         match command {
+            Command::Restart { reply } if self.supervisor().is_some() => {
+                self.request(Signal::Hangup, Some(reply));
+            }
             Command::Restart { reply } => self.restart_wanted(self.event(Signal::Hangup), Some(reply)),
             Command::Catch(signal) => self.catch(signal),
+            Command::Shutdown if self.supervisor().is_some() => self.request(Signal::Terminate, None),
             Command::Shutdown => self.stop(self.event(Signal::Terminate)),
             // Once this generation serves, nobody waits for it any more.
             Command::Failed(failure) => drop(self.failures.send(failure)),
@@ -202,6 +228,7 @@ impl Control {
         if let Err(error) = signals.add(signal) {
             event!(ERROR, "cannot catch a signal", signal = signal, error = error);
         }
+        self.report_again();
     }
 
     fn run_hooks(&mut self, event: Event, outcome: Outcome) {
@@ -228,7 +255,7 @@ async fn next_signal(signals: &mut Option<Signals>) -> Received {
 }
 
 /// For a signal that was caught for a hook of the predecessor's build.
-fn act_by_default(signal: Signal) {
+pub(crate) fn act_by_default(signal: Signal) {
     if let Err(error) = signal_hook::low_level::emulate_default_handler(signal.number() as i32) {
         event!(WARN, "cannot act on a signal", signal = signal, error = error);
     }

@@ -1,33 +1,48 @@
 //! What stands before the control thread: handlers for signals, in a successor before `main`.
 
+#[cfg(target_os = "linux")]
+use std::ffi::CString;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt as _;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::sync::Mutex;
 
 use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Config;
 use crate::error::{Error, Result, describe};
-use crate::handover::environment::{self, FromPredecessor};
+use crate::handover::environment::{self, Start};
 use crate::handover::launch::Launch;
 use crate::lock::lock;
 use crate::pause::{self, Point};
 use crate::signal::hook::Hooks;
-use crate::signal::{Signal, Signals, Tty, ignored_now, unblock};
+use crate::signal::{Judge, Signal, Signals, ignored_now, unblock};
 
 /// What must stand before anything else happens: handlers for signals, and what came from a predecessor.
 pub(crate) struct Prepared {
     pub(super) runtime: Runtime,
     pub(super) signals: Option<Signals>,
-    pub(super) predecessor: Option<FromPredecessor>,
+    /// How it was started, if not by the user.
+    pub(super) start: Option<Start>,
     pub(super) launch: Launch,
+}
+
+impl Prepared {
+    /// The supervisor that started this process, if it was one.
+    pub(crate) fn supervisor(&self) -> Option<Pid> {
+        self.start.as_ref().filter(|start| start.by_supervisor).map(|start| start.by)
+    }
 }
 
 /// What stands already before `main`, in a successor.
 struct Early {
     runtime: Runtime,
     signals: Signals,
-    predecessor: FromPredecessor,
+    start: Start,
 }
 
 static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
@@ -37,24 +52,45 @@ static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 ///
 /// It must not look at the hooks: they are collected before `main` too, in no order that could be relied on.
 pub(crate) fn prepare_successor() {
-    if let Some(from) = environment::take() {
+    if let Some(start) = environment::take() {
         pause::at(Point::Born);
-        *lock(&BEFORE_MAIN) = Some(prepare_early(from));
+        *lock(&BEFORE_MAIN) = Some(prepare_early(start));
     }
 }
 
-fn prepare_early(predecessor: FromPredecessor) -> io::Result<Early> {
+/// Whether this process was started by a predecessor or a supervisor, and has not been prepared yet.
+pub(crate) fn is_started_by_endless() -> bool {
+    lock(&BEFORE_MAIN).is_some()
+}
+
+fn prepare_early(start: Start) -> io::Result<Early> {
+    name_itself();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let blocked = SigSet::thread_get_mask()?;
     let blocked: Vec<Signal> =
         Signal::ALL.into_iter().filter(|signal| blocked.contains(signal.number())).collect();
     let signals = {
         let _context = runtime.enter();
-        Signals::catch(&blocked, predecessor.ignored.clone(), Tty::look())?
+        Signals::catch(&blocked, Judge::new(start.ignored.clone()))?
     };
     unblock(&blocked)?;
-    Ok(Early { runtime, signals, predecessor })
+    Ok(Early { runtime, signals, start })
 }
+
+/// One that was started from an open file has the file's number for a name: `pkill app` would not find it.
+#[cfg(target_os = "linux")]
+fn name_itself() {
+    let is_number = |name: &CString| name.as_bytes().iter().all(u8::is_ascii_digit);
+    if nix::sys::prctl::get_name().is_ok_and(|name| is_number(&name)) {
+        let argument = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&argument).file_name().unwrap_or_default();
+        // The kernel cuts it to 15 bytes. It is for people.
+        let _unnamed = CString::new(name.as_bytes()).map(|name| nix::sys::prctl::set_name(&name));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name_itself() {}
 
 /// Prepares the process.
 ///
@@ -70,25 +106,26 @@ pub(crate) fn prepare(config: &Config, hooks: &Hooks) -> Result<Prepared> {
 fn prepare_now(early: Option<Early>, config: &Config, hooks: &Hooks) -> io::Result<Prepared> {
     let handled = if config.signals { handled(hooks) } else { Vec::new() };
     match early {
-        Some(Early { runtime, signals, predecessor }) => {
+        Some(Early { runtime, signals, start }) => {
             handled.iter().try_for_each(|signal| signals.add(*signal))?;
-            let launch = Launch::of_this_process(config.program.as_deref(), predecessor.ignored.clone())?;
-            Ok(Prepared { runtime, signals: Some(signals), predecessor: Some(predecessor), launch })
+            let launch = Launch::of_this_process(config.program.as_deref(), start.ignored.clone())?;
+            Ok(Prepared { runtime, signals: Some(signals), start: Some(start), launch })
         }
         None => {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let ignored = ignored_now();
             let signals = {
                 let _context = runtime.enter();
-                config.signals.then(|| Signals::catch(&handled, ignored.clone(), Tty::look())).transpose()?
+                let catch = || Signals::catch(&handled, Judge::new(ignored.clone()));
+                config.signals.then(catch).transpose()?
             };
             let launch = Launch::of_this_process(config.program.as_deref(), ignored)?;
-            Ok(Prepared { runtime, signals, predecessor: None, launch })
+            Ok(Prepared { runtime, signals, start: None, launch })
         }
     }
 }
 
-pub(super) fn handled(hooks: &Hooks) -> Vec<Signal> {
+pub(crate) fn handled(hooks: &Hooks) -> Vec<Signal> {
     Signal::ALL.into_iter().filter(|signal| is_handled(*signal, hooks)).collect()
 }
 

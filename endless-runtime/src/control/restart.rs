@@ -154,6 +154,8 @@ async fn attempt(
         reason = reason_of(called_off.clone()) => return Err(reason),
         asked = process.hooks.ask(Moment::Pre(Signal::Hangup), &event) => asked?,
     }
+    // What was asked for by now is one with this attempt: the runtime looks at its descriptors before it goes on.
+    tokio::task::yield_now().await;
     pause::at(Point::Agreed);
     let (generation, timeout) = (process.generation(), process.config.ready_timeout);
     let started = |pid| process.starting.store(pid, Relaxed);

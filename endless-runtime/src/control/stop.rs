@@ -8,6 +8,7 @@ use nix::unistd::getpid;
 use tokio::sync::Notify;
 
 use super::{Control, signal_text};
+use crate::error::Error;
 use crate::handover::successor::Successor;
 use crate::log::{self, event};
 use crate::pause::{self, Point};
@@ -35,6 +36,22 @@ pub(super) enum Cause {
         successor: Box<Successor>,
         event: Event,
     },
+    /// The supervisor has replaced this process.
+    Replaced(Event),
+}
+
+impl Cause {
+    fn event(&self) -> &Event {
+        match self {
+            Self::Stop(event) | Self::CalledOff(event) | Self::Replaced(event) => event,
+            Self::Restarted { event, .. } => event,
+        }
+    }
+
+    /// Whether the listeners are somebody else's now.
+    fn has_handed_over(&self) -> bool {
+        matches!(self, Self::Restarted { .. } | Self::Replaced(_))
+    }
 }
 
 impl Control {
@@ -48,6 +65,9 @@ impl Control {
         STOPS.store(true, Relaxed);
         if self.restart.is_none() {
             self.forget_again();
+        }
+        if let Some(supervised) = &mut self.supervised {
+            supervised.answer_all(|| Err(Error::draining("restart")));
         }
         // One that does not serve yet never will. A predecessor serves on, and the hooks run there.
         let has_hooks = self.arrival.take().is_none() || !self.is_successor;
@@ -99,13 +119,11 @@ impl Control {
 
     pub(super) fn begin_drain(&mut self, cause: Cause) {
         let process = self.process;
-        let event = match &cause {
-            Cause::Stop(event) | Cause::CalledOff(event) | Cause::Restarted { event, .. } => event.clone(),
-        };
+        let event = cause.event().clone();
         // Before anything is said: a log that nobody reads may block.
         self.hammer.raise(process.config.hammer_time, event.clone());
         self.life = Life::Draining;
-        if !matches!(cause, Cause::Restarted { .. }) {
+        if !cause.has_handed_over() {
             process.servers.let_go(&[]);
         }
         process.servers.leave();
@@ -144,6 +162,10 @@ async fn drain(process: &'static Process, cause: Cause) {
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
             tokio::spawn(watch_over(*successor));
+            process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
+            (event, false)
+        }
+        Cause::Replaced(event) => {
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
             (event, false)
         }

@@ -117,6 +117,18 @@ pub const OPTIONS: &[Row] = &[
         about: "What to start as successor; what this process was started as, if not said.",
     },
     Row {
+        name: "supervise",
+        form: Form::Switch,
+        default: Some("true"),
+        about: "Whether a small process keeps the PID that was started, and starts all generations.",
+    },
+    Row {
+        name: "respawn",
+        form: Form::Rate,
+        default: Some("5 in 10s"),
+        about: "How often the supervisor replaces a generation that ends by itself, before it gives up.",
+    },
+    Row {
         name: "flavor",
         form: Form::Flavor,
         default: Some("multi_thread"),

@@ -23,6 +23,8 @@ pub enum Form {
     Flavor,
     /// A whole number of at least 1.
     Count,
+    /// How often within which time, or `never`.
+    Rate,
     /// `true` or `false`.
     Switch,
     /// The path of a file.
@@ -55,6 +57,8 @@ pub enum Value {
     Count(usize),
     /// A kind of tokio runtime.
     Flavor(Flavor),
+    /// How often within which time; `None` is never.
+    Rate(Option<(usize, Duration)>),
     /// Whether.
     Switch(bool),
     /// Not empty.
@@ -87,6 +91,7 @@ impl Form {
             Self::TimeOut => time_out(text).map(Value::Duration),
             Self::Flavor => flavor(text).map(Value::Flavor),
             Self::Count => count(text).map(Value::Count),
+            Self::Rate => rate(text).map(Value::Rate),
             Self::Switch => text.parse().ok().map(Value::Switch),
             Self::FilePath => file_path(text).map(Value::FilePath),
         }
@@ -101,6 +106,7 @@ impl Form {
             Self::DurationOrNever | Self::TimeOut => r#""60s", "500ms" or "never""#,
             Self::Flavor => r#""multi_thread" or "current_thread""#,
             Self::Count => "a whole number from 1 up",
+            Self::Rate => r#""5 in 10s" or "never""#,
             Self::Switch => "true or false",
             Self::FilePath => r#"a path such as "/path/to/file""#,
             Self::UrlPath => r#"a path such as "/ready""#,
@@ -111,8 +117,8 @@ impl Form {
     pub fn literal(self) -> Literal {
         match self {
             Self::Addresses => Literal::Texts,
-            Self::Duration | Self::DurationOrNever | Self::TimeOut | Self::Flavor => Literal::Text,
-            Self::FilePath | Self::UrlPath => Literal::Text,
+            Self::Duration | Self::DurationOrNever | Self::TimeOut | Self::Rate => Literal::Text,
+            Self::Flavor | Self::FilePath | Self::UrlPath => Literal::Text,
             Self::Count => Literal::Integer,
             Self::Switch => Literal::Switch,
         }
@@ -125,6 +131,7 @@ impl Form {
             Self::Duration | Self::DurationOrNever | Self::TimeOut => r#""60s""#,
             Self::Flavor => r#""current_thread""#,
             Self::Count => "4",
+            Self::Rate => r#""5 in 10s""#,
             Self::Switch => "true",
             Self::FilePath => r#""/path/to/file""#,
             Self::UrlPath => r#""/ready""#,
@@ -138,6 +145,7 @@ impl Form {
             Self::TimeOut => "time-out",
             Self::Flavor => "flavor",
             Self::Count => "count",
+            Self::Rate => "rate",
             Self::Switch => "switch",
             Self::FilePath => "path of a file",
             Self::UrlPath => "path of a URL",
@@ -151,6 +159,15 @@ fn flavor(text: &str) -> Option<Flavor> {
 
 fn time_out(text: &str) -> Option<Option<Duration>> {
     duration::parse_or_never(text).filter(|time| time.is_none_or(|time| !time.is_zero()))
+}
+
+fn rate(text: &str) -> Option<Option<(usize, Duration)>> {
+    if text == "never" {
+        return Some(None);
+    }
+    let (times, time) = text.split_once(" in ")?;
+    let time = duration::parse(time).filter(|time| !time.is_zero())?;
+    Some(Some((count(times)?, time)))
 }
 
 /// What the system can open: it would end at a zero byte.
@@ -196,6 +213,8 @@ impl fmt::Display for Value {
             Self::Duration(Some(time)) => f.write_str(&duration::text(*time)),
             Self::Duration(None) => f.write_str("never"),
             Self::Count(count) => count.fmt(f),
+            Self::Rate(Some((times, time))) => write!(f, "{times} in {}", duration::text(*time)),
+            Self::Rate(None) => f.write_str("never"),
             Self::Flavor(flavor) => f.write_str(flavor.name()),
             Self::Switch(on) => on.fmt(f),
             Self::FilePath(path) => path.display().fmt(f),
@@ -245,6 +264,16 @@ mod tests {
         assert_eq!(Form::Count.parse("4"), Ok(Value::Count(4)));
         for text in ["0", "", "+4", "-4", "4.0", "0x4", "four"] {
             assert!(Form::Count.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_count_in_a_time() {
+        assert_eq!(Form::Rate.parse("5 in 10s"), Ok(Value::Rate(Some((5, Duration::from_secs(10))))));
+        assert_eq!(Form::Rate.parse("never"), Ok(Value::Rate(None)));
+        for text in ["", "5", "5 in", "0 in 10s", "5 in 0s", "5 in never", "5in10s", "five in 10s"] {
+            let refused = format!(r#"{text:?} is no rate: expected "5 in 10s" or "never""#);
+            assert_eq!(refusal(Form::Rate, text), refused);
         }
     }
 

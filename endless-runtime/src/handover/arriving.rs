@@ -5,15 +5,19 @@
 use std::os::fd::OwnedFd;
 
 use super::PROTOCOL;
-use super::message::{Message, Ready, Reason};
+use super::message::{Hello, Message, Ready, Reason};
 use crate::listener::ListenerNote;
+
+const UNSUPERVISED: &str = "the supervisor is gone";
 
 /// A successor on its way to serving.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     state: State,
-    /// Whether there is still somebody to talk to.
-    predecessor: bool,
+    /// Whether who started it is still there to be talked to.
+    starter: bool,
+    /// Whether that is a supervisor, without which it does not want to be.
+    supervised: bool,
 }
 
 #[derive(Debug)]
@@ -33,8 +37,10 @@ enum State {
 /// Everything that was handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Estate {
-    /// The predecessor's generation.
+    /// The new one.
     pub(crate) generation: u64,
+    /// Who serves now, where it is a supervisor who says so.
+    pub(crate) predecessor: Option<i32>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
 }
 
@@ -67,13 +73,14 @@ pub(crate) enum Do {
 }
 
 impl Arriving {
-    pub(crate) fn new() -> Self {
-        Self { state: State::Receiving(Estate::default()), predecessor: true }
+    /// Started by a predecessor, or by a supervisor.
+    pub(crate) fn new(supervised: bool) -> Self {
+        Self { state: State::Receiving(Estate::default()), starter: true, supervised }
     }
 
-    /// Whether the predecessor may still say something.
-    pub(crate) fn has_predecessor(&self) -> bool {
-        self.predecessor
+    /// Whether who started it may still say something.
+    pub(crate) fn has_starter(&self) -> bool {
+        self.starter
     }
 
     /// What is to be done now, in this order.
@@ -81,6 +88,7 @@ impl Arriving {
         match (std::mem::replace(&mut self.state, State::Done), happened) {
             (State::Done, _) => Vec::new(),
             (_, Happened::Said(Message::CallOff(Reason { reason }))) => vec![Do::End(reason)],
+            (_, Happened::Gone) if self.supervised => vec![Do::End(UNSUPERVISED.to_owned())],
             (State::Receiving(estate), happened) => self.while_receiving(estate, happened),
             (_, Happened::Broken(reason)) => vec![Do::End(reason)],
             (State::Preparing, happened) => self.while_preparing(happened),
@@ -91,12 +99,15 @@ impl Arriving {
 
     fn while_receiving(&mut self, mut estate: Estate, happened: Happened) -> Vec<Do> {
         match happened {
-            Happened::Said(Message::Hello(hello)) => estate.generation = hello.generation,
+            Happened::Said(Message::Hello(Hello { generation, first, predecessor, .. })) => {
+                estate.generation = if first { 0 } else { generation.saturating_add(1) };
+                estate.predecessor = predecessor;
+            }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {
-                self.predecessor = false;
+                self.starter = false;
                 return self.go_on(State::Preparing, [Do::Inherit(estate)]);
             }
             Happened::Broken(reason) => {
@@ -112,16 +123,16 @@ impl Arriving {
 
     fn while_preparing(&mut self, happened: Happened) -> Vec<Do> {
         match happened {
-            Happened::Bound(_) if !self.predecessor => vec![Do::Serve],
+            Happened::Bound(_) if !self.starter => vec![Do::Serve],
             Happened::Bound(claimed) => {
                 let ready = Message::Ready(Ready { protocol: PROTOCOL, claimed });
                 self.go_on(State::Waiting, [Do::Say(ready)])
             }
             Happened::Gone => {
-                self.predecessor = false;
+                self.starter = false;
                 self.go_on(State::Preparing, [])
             }
-            Happened::Failed(reason) if self.predecessor => {
+            Happened::Failed(reason) if self.starter => {
                 self.go_on(State::Preparing, [Do::Say(failed(reason))])
             }
             // Not ready yet, whatever it says.
@@ -135,7 +146,7 @@ impl Arriving {
             // moment in which a connection is accepted by a process that then gives up.
             Happened::Said(Message::Go) => vec![Do::Say(Message::Confirmed), Do::Serve],
             Happened::Gone => {
-                self.predecessor = false;
+                self.starter = false;
                 vec![Do::Serve]
             }
             Happened::Failed(reason) => self.go_on(State::Failing, [Do::Say(failed(reason))]),
@@ -156,15 +167,14 @@ fn failed(reason: String) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handover::message::Hello;
 
     /// One that has inherited a predecessor's generation 3.
     fn preparing() -> Arriving {
-        let mut arriving = Arriving::new();
+        let mut arriving = Arriving::new(false);
         let hello = Hello { generation: 3, ..Hello::default() };
         assert!(arriving.on(Happened::Said(Message::Hello(hello))).is_empty());
         let actions = arriving.on(Happened::Said(Message::Complete));
-        assert!(matches!(&actions[..], [Do::Inherit(Estate { generation: 3, .. })]), "{actions:?}");
+        assert!(matches!(&actions[..], [Do::Inherit(Estate { generation: 4, .. })]), "{actions:?}");
         arriving
     }
 
@@ -194,14 +204,34 @@ mod tests {
         assert!(matches!(&waiting().on(Happened::Gone)[..], [Do::Serve]));
         let mut arriving = preparing();
         assert!(arriving.on(Happened::Gone).is_empty());
-        assert!(!arriving.has_predecessor());
+        assert!(!arriving.has_starter());
         assert!(matches!(&arriving.on(Happened::Bound(Vec::new()))[..], [Do::Serve]));
-        assert!(matches!(&Arriving::new().on(Happened::Gone)[..], [Do::Inherit(_)]));
+        assert!(matches!(&Arriving::new(false).on(Happened::Gone)[..], [Do::Inherit(_)]));
+    }
+
+    #[test]
+    fn without_its_supervisor_it_ends_in_any_state() {
+        let mut preparing = Arriving::new(true);
+        preparing.on(Happened::Said(Message::Complete));
+        let mut waiting = Arriving::new(true);
+        waiting.on(Happened::Said(Message::Complete));
+        waiting.on(Happened::Bound(Vec::new()));
+        for mut arriving in [Arriving::new(true), preparing, waiting] {
+            assert!(matches!(&arriving.on(Happened::Gone)[..], [Do::End(reason)] if reason == UNSUPERVISED));
+        }
+    }
+
+    #[test]
+    fn the_first_one_of_a_supervisor_is_generation_0() {
+        let mut arriving = Arriving::new(true);
+        arriving.on(Happened::Said(Message::Hello(Hello { first: true, ..Hello::default() })));
+        let actions = arriving.on(Happened::Said(Message::Complete));
+        assert!(matches!(&actions[..], [Do::Inherit(Estate { generation: 0, .. })]), "{actions:?}");
     }
 
     #[test]
     fn one_that_is_called_off_ends_in_any_state() {
-        for mut arriving in [Arriving::new(), preparing(), waiting()] {
+        for mut arriving in [Arriving::new(false), preparing(), waiting()] {
             let reason = Reason { reason: "stopped".to_owned() };
             let actions = arriving.on(Happened::Said(Message::CallOff(reason)));
             assert!(matches!(&actions[..], [Do::End(reason)] if reason == "stopped"), "{actions:?}");

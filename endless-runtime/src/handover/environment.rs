@@ -1,4 +1,4 @@
-//! What a successor finds in its environment: which descriptor is the channel, and from whom.
+//! What a generation finds in its environment: which descriptor is the channel, and from whom.
 //!
 //! The variable stays in the environment, which is never written, and so reaches the user's own
 //! subprocesses. It counts for nothing there: their parent is another process, and the channel was closed.
@@ -17,38 +17,49 @@ use crate::sys;
 /// The variable's name.
 pub(crate) const VARIABLE: &str = "ENDLESS_HANDOVER";
 
-/// What the variable says: `descriptor,inode,predecessor,ignored+ignored`.
+const SUPERVISOR: &str = ",supervisor";
+
+/// What the variable says: `descriptor,inode,PID,ignored+ignored`, and a `supervisor` that follows if it is one
+/// who says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     descriptor: RawFd,
     inode: u64,
-    predecessor: i32,
+    /// The process that left it.
+    from: i32,
+    is_supervisor: bool,
     /// The signals that were ignored when the first generation started.
     ignored: Vec<Signal>,
 }
 
-/// What a predecessor left for this process.
+/// How this process was started: by a predecessor, or by a supervisor.
 #[derive(Debug)]
-pub(crate) struct FromPredecessor {
+pub(crate) struct Start {
     pub(crate) channel: OwnedFd,
-    pub(crate) predecessor: Pid,
+    pub(crate) by: Pid,
+    pub(crate) by_supervisor: bool,
     pub(crate) ignored: Vec<Signal>,
 }
 
 impl Credentials {
-    /// For a successor that will find `channel` under the number `descriptor`.
-    pub(crate) fn new(channel: &OwnedFd, descriptor: &OwnedFd, ignored: Vec<Signal>) -> nix::Result<Self> {
-        let inode = fstat(channel)?.st_ino;
-        Ok(Self { descriptor: descriptor.as_raw_fd(), inode, predecessor: getpid().as_raw(), ignored })
+    /// For a process that will find `channel` under the number `descriptor`.
+    pub(crate) fn new(
+        channel: &OwnedFd,
+        descriptor: &OwnedFd,
+        is_supervisor: bool,
+        ignored: Vec<Signal>,
+    ) -> nix::Result<Self> {
+        let (inode, descriptor) = (fstat(channel)?.st_ino, descriptor.as_raw_fd());
+        Ok(Self { descriptor, inode, from: getpid().as_raw(), is_supervisor, ignored })
     }
 
     /// The channel, if this process is the one that these were made for.
-    fn redeem(self) -> Option<FromPredecessor> {
-        let is_child = getppid().as_raw() == self.predecessor;
-        let channel = sys::own_inherited(self.descriptor, self.inode, |channel| {
-            is_child || made_by(channel) == Some(self.predecessor)
-        })?;
-        Some(FromPredecessor { channel, predecessor: Pid::from_raw(self.predecessor), ignored: self.ignored })
+    fn redeem(self) -> Option<Start> {
+        let Self { descriptor, inode, from, is_supervisor, ignored } = self;
+        let is_child = getppid().as_raw() == from;
+        let is_ours = |channel: BorrowedFd<'_>| is_child || made_by(channel) == Some(from);
+        let channel = sys::own_inherited(descriptor, inode, is_ours)?;
+        Some(Start { channel, by: Pid::from_raw(from), by_supervisor: is_supervisor, ignored })
     }
 }
 
@@ -68,7 +79,8 @@ fn made_by(_channel: BorrowedFd<'_>) -> Option<i32> {
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ignored: Vec<String> = self.ignored.iter().map(Signal::to_string).collect();
-        write!(f, "{},{},{},{}", self.descriptor, self.inode, self.predecessor, ignored.join("+"))
+        write!(f, "{},{},{},{}", self.descriptor, self.inode, self.from, ignored.join("+"))?;
+        if self.is_supervisor { f.write_str(SUPERVISOR) } else { Ok(()) }
     }
 }
 
@@ -80,14 +92,15 @@ impl FromStr for Credentials {
         let mut field = || fields.next().ok_or(());
         let descriptor = field()?.parse().ok().filter(|number| *number > 2).ok_or(())?;
         let inode = field()?.parse().map_err(|_| ())?;
-        let predecessor = field()?.parse().map_err(|_| ())?;
+        let from = field()?.parse().map_err(|_| ())?;
         let ignored = field()?.split('+').filter_map(|name| name.parse().ok()).collect();
-        Ok(Self { descriptor, inode, predecessor, ignored })
+        let is_supervisor = field().is_ok_and(|word| word == &SUPERVISOR[1..]);
+        Ok(Self { descriptor, inode, from, is_supervisor, ignored })
     }
 }
 
-/// Takes what the predecessor left, once; `None` for a first generation and for everybody's subprocesses.
-pub(crate) fn take() -> Option<FromPredecessor> {
+/// Takes what was left for this process, once; `None` where nobody has, and for everybody's subprocesses.
+pub(crate) fn take() -> Option<Start> {
     static TAKEN: OnceLock<()> = OnceLock::new();
     TAKEN.set(()).ok()?;
     std::env::var(VARIABLE).ok()?.parse::<Credentials>().ok()?.redeem()
@@ -102,11 +115,15 @@ mod tests {
         let credentials = Credentials {
             descriptor: 7,
             inode: 4711,
-            predecessor: 42,
+            from: 42,
+            is_supervisor: false,
             ignored: vec![Signal::Hangup, Signal::Interrupt],
         };
         assert_eq!(credentials.to_string(), "7,4711,42,SIGHUP+SIGINT");
-        assert_eq!(credentials.to_string().parse(), Ok(credentials));
+        assert_eq!(credentials.to_string().parse(), Ok(credentials.clone()));
+        let supervisors = Credentials { is_supervisor: true, ..credentials };
+        assert_eq!(supervisors.to_string(), "7,4711,42,SIGHUP+SIGINT,supervisor");
+        assert_eq!(supervisors.to_string().parse(), Ok(supervisors));
     }
 
     #[test]
@@ -120,8 +137,8 @@ mod tests {
     fn what_was_made_for_another_process_is_not_redeemed() {
         let (channel, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let channel = OwnedFd::from(channel);
-        let mut credentials = Credentials::new(&channel, &channel, Vec::new()).expect("open");
-        credentials.predecessor = i32::MAX;
+        let mut credentials = Credentials::new(&channel, &channel, false, Vec::new()).expect("open");
+        credentials.from = i32::MAX;
         assert!(credentials.redeem().is_none(), "neither parent nor maker");
         assert!(fstat(&channel).is_ok(), "and the descriptor is left alone");
     }

@@ -12,9 +12,9 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal as Number};
+use nix::unistd::Pid;
 
 use super::environment::{Credentials, VARIABLE};
-use super::process::Process;
 use crate::signal::{Signal, set_of};
 
 /// How to start one more of this program. Looked up once, at endless's first call.
@@ -48,29 +48,40 @@ impl Launch {
         &self.program
     }
 
-    /// Starts a successor that finds `channel` open, and the signals of `blocked` blocked until it is
-    /// there to handle them.
+    /// Starts a generation that finds `channel` open, and the signals of `blocked` blocked until it is there
+    /// to handle them. `by_supervisor` says who does.
     ///
     /// # Errors
     ///
     /// What `posix_spawn(3)` says: no such file, not executable, no more processes.
-    pub(super) fn start(&self, channel: OwnedFd, blocked: &[Signal]) -> io::Result<Process> {
+    pub(crate) fn start(&self, channel: OwnedFd, blocked: &[Signal], by_supervisor: bool) -> io::Result<Pid> {
+        self.start_as(&self.program, channel, blocked, by_supervisor)
+    }
+
+    /// As [`Launch::start`], from another file.
+    pub(crate) fn start_as(
+        &self,
+        program: &Path,
+        channel: OwnedFd,
+        blocked: &[Signal],
+        by_supervisor: bool,
+    ) -> io::Result<Pid> {
         // The number that the successor finds it under is reserved by a descriptor of this process, so that
         // dup2 in the child can hit nothing that the user left open.
         let place = channel.try_clone()?;
-        let credentials = Credentials::new(&channel, &place, self.ignored.clone())?;
+        let credentials = Credentials::new(&channel, &place, by_supervisor, self.ignored.clone())?;
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_dup2(channel.as_raw_fd(), place.as_raw_fd())?;
         let mut environment = self.environment.clone();
         environment.push(format!("{VARIABLE}={credentials}").into());
         let pid = posix_spawn(
-            c_string(self.program.as_os_str().as_bytes())?.as_c_str(),
+            c_string(program.as_os_str().as_bytes())?.as_c_str(),
             &actions,
             &attributes(blocked)?,
             &c_strings(&self.arguments)?,
             &c_strings(&environment)?,
         )?;
-        Ok(Process::started(pid))
+        Ok(pid)
     }
 }
 

@@ -5,11 +5,14 @@
 //! a field that is not known is ignored, a field that is new has a default.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::listener::ListenerNote;
+use crate::signal::{Sender, Signal};
 
 pub(super) const HEADER: usize = 8;
 
@@ -48,6 +51,26 @@ pub(crate) enum Message {
     Failed(Reason),
     /// A restart was asked for while this one was under way: it is the successor's to carry out.
     RestartAgain,
+    /// To the supervisor: what it has to know of a generation. Its listeners follow, and [`Message::Complete`].
+    Report(Report),
+    /// From the supervisor, to the generation that serves: a restart is wanted.
+    Ask(Asked),
+    /// To the supervisor: the hooks have nothing against it.
+    Agreed(Turn),
+    /// To the supervisor: a hook is against it.
+    Refused(Refused),
+    /// From the supervisor: accept nothing.
+    Pause(Turn),
+    /// To the supervisor: nothing is accepted.
+    Paused(Turn),
+    /// From the supervisor: accept again.
+    Resume,
+    /// From the supervisor: the successor accepts, so drain.
+    LetGo(Inheritors),
+    /// From the supervisor: there is no successor.
+    NotRestarted(Reason),
+    /// From the supervisor: act on this signal. To the supervisor: somebody sent it to this generation.
+    Signal(Relayed),
     /// Something that a newer build says.
     Unknown(u16),
 }
@@ -59,6 +82,10 @@ pub(crate) struct Hello {
     pub(crate) protocol: u32,
     /// The predecessor's generation.
     pub(crate) generation: u64,
+    /// Whether there never was a predecessor: who says it is a supervisor, and starts its first generation.
+    pub(crate) first: bool,
+    /// From a supervisor: the PID of the generation that serves now, if there is one.
+    pub(crate) predecessor: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -75,6 +102,73 @@ pub(crate) struct Reason {
     pub(crate) reason: String,
 }
 
+/// What a supervisor knows of the generation that serves.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Report {
+    /// The version of the supervisor that this build would be.
+    pub(crate) supervisor: u32,
+    pub(crate) ready_timeout: Duration,
+    /// How often a generation is replaced that ends by itself, and within which time; `None` for never.
+    pub(crate) respawn: Option<(usize, Duration)>,
+    pub(crate) pid_file: Option<PathBuf>,
+    /// The signals that it wants to know of, beside those that are always acted on; by name.
+    pub(crate) hooked: Vec<String>,
+    /// For how long its hooks may take to agree to a restart, all together.
+    pub(crate) hooks_timeout: Duration,
+}
+
+/// Which of its attempts a supervisor means: an answer that comes late is none to the next one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Turn {
+    pub(crate) attempt: u64,
+}
+
+/// Why a hook is against an attempt.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Refused {
+    pub(crate) attempt: u64,
+    pub(crate) reason: String,
+}
+
+/// A restart that is wanted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    pub(crate) attempt: u64,
+    pub(crate) signal: Relayed,
+    /// What will be started.
+    pub(crate) program: String,
+}
+
+/// A signal that came to another process.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Relayed {
+    /// Its name: a number means different things on different systems.
+    pub(crate) name: String,
+    /// The PID and the user ID of who sent it, as far as they are known.
+    pub(crate) sender: Option<(u32, u32)>,
+}
+
+impl Relayed {
+    pub(crate) fn new(signal: Signal, sender: Option<Sender>) -> Self {
+        Self { name: signal.to_string(), sender: sender.map(|sender| (sender.pid, sender.uid)) }
+    }
+}
+
+/// Who takes over, and what.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Inheritors {
+    /// The successor's PID.
+    pub(crate) successor: u32,
+    /// The successor's listeners; the others are nobody's any more.
+    pub(crate) claimed: Vec<ListenerNote>,
+}
+
 mod kind {
     pub(super) const HELLO: u16 = 1;
     pub(super) const LISTENERS: u16 = 2;
@@ -85,6 +179,16 @@ mod kind {
     pub(super) const CALL_OFF: u16 = 7;
     pub(super) const FAILED: u16 = 8;
     pub(super) const RESTART_AGAIN: u16 = 9;
+    pub(super) const REPORT: u16 = 10;
+    pub(super) const ASK: u16 = 11;
+    pub(super) const AGREED: u16 = 12;
+    pub(super) const REFUSED: u16 = 13;
+    pub(super) const PAUSE: u16 = 14;
+    pub(super) const PAUSED: u16 = 15;
+    pub(super) const RESUME: u16 = 16;
+    pub(super) const LET_GO: u16 = 17;
+    pub(super) const NOT_RESTARTED: u16 = 18;
+    pub(super) const SIGNAL: u16 = 19;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -132,6 +236,16 @@ impl Message {
             Self::CallOff(reason) => (frame(kind::CALL_OFF, 0, &reason), Vec::new()),
             Self::Failed(reason) => (frame(kind::FAILED, 0, &reason), Vec::new()),
             Self::RestartAgain => (frame(kind::RESTART_AGAIN, 0, &()), Vec::new()),
+            Self::Report(report) => (frame(kind::REPORT, 0, &report), Vec::new()),
+            Self::Ask(asked) => (frame(kind::ASK, 0, &asked), Vec::new()),
+            Self::Agreed(turn) => (frame(kind::AGREED, 0, &turn), Vec::new()),
+            Self::Refused(refused) => (frame(kind::REFUSED, 0, &refused), Vec::new()),
+            Self::Pause(turn) => (frame(kind::PAUSE, 0, &turn), Vec::new()),
+            Self::Paused(turn) => (frame(kind::PAUSED, 0, &turn), Vec::new()),
+            Self::Resume => (frame(kind::RESUME, 0, &()), Vec::new()),
+            Self::LetGo(inheritors) => (frame(kind::LET_GO, 0, &inheritors), Vec::new()),
+            Self::NotRestarted(reason) => (frame(kind::NOT_RESTARTED, 0, &reason), Vec::new()),
+            Self::Signal(relayed) => (frame(kind::SIGNAL, 0, &relayed), Vec::new()),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -150,6 +264,16 @@ impl Message {
             kind::CALL_OFF => Self::CallOff(json(kind, payload)?),
             kind::FAILED => Self::Failed(json(kind, payload)?),
             kind::RESTART_AGAIN => Self::RestartAgain,
+            kind::REPORT => Self::Report(json(kind, payload)?),
+            kind::ASK => Self::Ask(json(kind, payload)?),
+            kind::AGREED => Self::Agreed(json(kind, payload)?),
+            kind::REFUSED => Self::Refused(json(kind, payload)?),
+            kind::PAUSE => Self::Pause(json(kind, payload)?),
+            kind::PAUSED => Self::Paused(json(kind, payload)?),
+            kind::RESUME => Self::Resume,
+            kind::LET_GO => Self::LetGo(json(kind, payload)?),
+            kind::NOT_RESTARTED => Self::NotRestarted(json(kind, payload)?),
+            kind::SIGNAL => Self::Signal(json(kind, payload)?),
             unknown => Self::Unknown(unknown),
         })
     }
@@ -212,7 +336,7 @@ mod tests {
     #[test]
     fn fields_of_another_version_are_no_obstacle() {
         let newer = Message::parse(kind::HELLO, br#"{"generation":3,"flux":[1]}"#, Vec::new());
-        assert!(matches!(newer, Ok(Message::Hello(Hello { generation: 3, protocol: 0 }))));
+        assert!(matches!(newer, Ok(Message::Hello(Hello { generation: 3, protocol: 0, .. }))));
     }
 
     #[test]

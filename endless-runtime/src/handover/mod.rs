@@ -23,13 +23,17 @@ pub(crate) mod environment;
 pub(crate) mod hostile;
 pub(crate) mod launch;
 pub(crate) mod message;
-pub(crate) mod predecessor;
-mod process;
-mod replacing;
+pub(crate) mod process;
+pub(crate) mod replacing;
 #[cfg(test)]
 mod schedules;
+pub(crate) mod starter;
 pub(crate) mod successor;
+pub(crate) mod wire;
 
 /// The version of the protocol that this build speaks. It is only ever told, never compared to refuse: a
 /// process skips what it does not know, and listeners always go over.
-const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// The version of the supervisor that this build has. One that is asked to start a newer build becomes that build.
+pub(crate) const SUPERVISOR: u32 = 1;

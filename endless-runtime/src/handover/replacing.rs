@@ -11,7 +11,7 @@ use super::message::{Message, Ready, Reason};
 use super::process::End;
 
 /// For how long a process that was told something may take: the one to accept no more, the other to confirm.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// For how long one that is called off may take to end by itself, and one that closed its channel to say
 /// with which status it ends.
@@ -44,6 +44,8 @@ enum State {
     /// It is ready, and the predecessor is to accept no more.
     Pausing {
         claimed: Vec<usize>,
+        /// Whether the predecessor did not say so in time and is being ended.
+        ousting: bool,
     },
     /// It was told to go. Until it confirms, it may be taken back; it cannot be called off any more.
     Confirming {
@@ -72,7 +74,7 @@ pub(crate) enum Happened {
     Broken(String),
     /// The successor's process has ended.
     Ended(End),
-    /// The predecessor accepts no more.
+    /// The predecessor accepts no more, or is gone.
     Paused,
     /// The successor is not wanted any more.
     CalledOff(String),
@@ -85,6 +87,8 @@ pub(crate) enum Happened {
 pub(crate) enum Do {
     /// Make the predecessor stop accepting, and say when it has.
     Pause,
+    /// It does not: end it for certain, and say when it has ended.
+    Oust,
     /// Tell the successor to accept.
     Go,
     /// Let the predecessor accept again.
@@ -109,9 +113,9 @@ impl Replacing {
     pub(crate) fn time(&self) -> (u32, Option<Duration>) {
         let time = match self.state {
             State::Starting => Some(self.ready_timeout),
-            State::Pausing { .. } | State::Confirming { .. } => Some(ANSWER_TIME),
+            State::Pausing { ousting: false, .. } | State::Confirming { .. } => Some(ANSWER_TIME),
             State::Explaining { .. } | State::Ending { .. } => Some(END_TIME),
-            State::Killing { .. } | State::Done => None,
+            State::Pausing { ousting: true, .. } | State::Killing { .. } | State::Done => None,
         };
         (self.changes, time)
     }
@@ -125,7 +129,7 @@ impl Replacing {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Starting => self.while_starting(happened),
             State::Explaining { failure } => self.while_explaining(failure, happened),
-            State::Pausing { claimed } => self.while_pausing(claimed, happened),
+            State::Pausing { claimed, ousting } => self.while_pausing(claimed, ousting, happened),
             State::Confirming { claimed } => self.while_confirming(claimed, happened),
             State::Ending { reason } => self.while_ending(reason, happened),
             State::Killing { reason, reopen } => self.while_killing(reason, reopen, happened),
@@ -136,7 +140,7 @@ impl Replacing {
     fn while_starting(&mut self, happened: Happened) -> Vec<Do> {
         match happened {
             Happened::Said(Message::Ready(Ready { claimed, .. })) => {
-                self.enter(State::Pausing { claimed }, [Do::Pause])
+                self.enter(State::Pausing { claimed, ousting: false }, [Do::Pause])
             }
             Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), false),
             Happened::Closed => {
@@ -165,19 +169,16 @@ impl Replacing {
         }
     }
 
-    fn while_pausing(&mut self, claimed: Vec<usize>, happened: Happened) -> Vec<Do> {
+    fn while_pausing(&mut self, claimed: Vec<usize>, ousting: bool, happened: Happened) -> Vec<Do> {
         match happened {
             Happened::Paused => self.enter(State::Confirming { claimed }, [Do::Go]),
             Happened::CalledOff(reason) => self.reopen_and(|this| this.call_off(reason)),
-            Happened::TimeOut => {
-                let reason = format!("the predecessor did not stop accepting within {ANSWER_TIME:?}");
-                self.reopen_and(|this| this.call_off(reason))
-            }
+            Happened::TimeOut => self.enter(State::Pausing { claimed, ousting: true }, [Do::Oust]),
             Happened::Closed => self.kill(CLOSED_LATE.to_owned(), true),
             Happened::Broken(reason) => self.kill(reason, true),
             Happened::Ended(how) => self.reopen_and(|this| this.fail(ended_late(how))),
             Happened::Said(Message::Confirmed) => self.kill(UNASKED.to_owned(), true),
-            Happened::Said(_) => self.stay(State::Pausing { claimed }),
+            Happened::Said(_) => self.stay(State::Pausing { claimed, ousting }),
         }
     }
 
@@ -341,6 +342,15 @@ mod tests {
         assert_eq!(replacing.time().1, None);
         let ended = replacing.on(Happened::Ended(KILLED));
         assert_eq!(ended, [failed("garbage")]);
+    }
+
+    #[test]
+    fn a_predecessor_that_accepts_on_is_ended_before_the_successor_is_told_to_go() {
+        let mut replacing = replacing();
+        replacing.on(ready());
+        assert_eq!(replacing.on(Happened::TimeOut), [Do::Oust]);
+        assert_eq!(replacing.time().1, None, "it waits for the end");
+        assert_eq!(replacing.on(Happened::Paused), [Do::Go]);
     }
 
     #[test]

@@ -132,9 +132,13 @@ impl World {
         }
         predecessor.replacing = Some(Replacing::new(Duration::from_secs(60)));
         predecessor.outcome = None;
-        self.successor =
-            Some(Successor { arriving: Arriving::new(), accepts: false, inherited: false, failed: false });
-        let hello = Message::Hello(Hello { protocol: PROTOCOL, generation: 0 });
+        self.successor = Some(Successor {
+            arriving: Arriving::new(false),
+            accepts: false,
+            inherited: false,
+            failed: false,
+        });
+        let hello = Message::Hello(Hello { protocol: PROTOCOL, ..Hello::default() });
         self.to_successor = VecDeque::from([hello, Message::Listeners(Vec::new()), Message::Complete]);
         self.to_predecessor.clear();
     }
@@ -175,6 +179,7 @@ impl World {
                         predecessor.accepts = false;
                         all.push_back(replacing::Happened::Paused);
                     }
+                    replacing::Do::Oust => unreachable!("this predecessor pauses at once"),
                     replacing::Do::Go => self.to_successor.push_back(Message::Go),
                     replacing::Do::Reopen => predecessor.accepts = true,
                     replacing::Do::LetGo(_) => {

@@ -10,11 +10,12 @@ use nix::sys::signal::Signal as Number;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::PROTOCOL;
-use super::channel::{Channel, ChannelError};
+use super::channel::Channel;
 use super::launch::Launch;
 use super::message::{Hello, Message, Reason};
 use super::process::{End, Process};
 use super::replacing::{Do, Happened, Replacing};
+use super::wire::ChannelError;
 use crate::error::describe;
 use crate::future::{BoxFuture, finished};
 use crate::pause::{self, Point};
@@ -75,6 +76,8 @@ pub(crate) async fn replace(
                     happened.extend(successor.already_said().await);
                     happened.push_back(Happened::Paused);
                 }
+                // This process is the predecessor, and has stopped accepting before time went on.
+                Do::Oust => {}
                 Do::Go => {
                     successor.say(Message::Go);
                     pause::at(Point::SaidGo);
@@ -127,7 +130,7 @@ impl Successor {
     fn start(launch: &Launch, blocked: &[Signal]) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (channel, far) = Channel::pair().map_err(failed)?;
-        let process = launch.start(far, blocked).map_err(failed)?;
+        let process = launch.start(far, blocked, false).map(Process::started).map_err(failed)?;
         Ok(Self { process, channel, listening: true })
     }
 
@@ -139,7 +142,7 @@ impl Successor {
     /// Hands everything over; what the kernel does not take at once goes out later.
     fn hand_over(&mut self, generation: u64, heirlooms: &[Heirloom]) -> Result<(), Happened> {
         let failed = |error| Happened::Broken(format!("cannot hand over: {}", describe(&error)));
-        self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation }));
+        self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation, ..Hello::default() }));
         self.channel.queue_listeners(heirlooms).map_err(failed)?;
         self.channel.queue(Message::Complete);
         self.channel.flush_now().map_err(failed)

@@ -181,6 +181,11 @@ impl Hooks {
         bound
     }
 
+    /// For how long those of one moment may run, all together.
+    pub(crate) fn time_of(&self, moment: Moment) -> Duration {
+        self.bound_to(moment).iter().map(|hook| hook.timeout.unwrap_or(DEFAULT_TIMEOUT)).sum()
+    }
+
     /// Runs the hooks of `moment` in their order. A failure is logged, and the others run.
     pub(crate) async fn run(&self, moment: Moment, event: &Event) {
         for hook in self.bound_to(moment) {

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal as Number;
 
 pub use event::{Event, Outcome, Phase, Sender};
 pub use given::Hook;
-pub(crate) use stream::{Received, Signals, Tty, ignored_now, set_of, unblock};
+pub(crate) use stream::{Judge, Received, Signals, ignored_now, set_of, unblock};
 
 use crate::error::Error;
 use crate::grammar::signal_name;
@@ -48,6 +48,10 @@ impl Signal {
     /// Handled whether hooked or not. The rest keeps its default action until a hook is bound to it.
     pub(crate) const ALWAYS: [Self; 5] =
         [Self::Hangup, Self::User1, Self::User2, Self::Interrupt, Self::Terminate];
+
+    /// What a terminal sends to all processes that it is in the foreground of.
+    pub(crate) const OF_TERMINALS: [Self; 5] =
+        [Self::Hangup, Self::Interrupt, Self::Quit, Self::TerminalStop, Self::WindowChange];
 
     pub(crate) const ALL: [Self; 11] = [
         Self::Hangup,

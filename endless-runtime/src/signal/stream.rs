@@ -20,6 +20,12 @@ use crate::sys;
 pub(crate) struct Signals {
     stream: SignalsInfo<WithOrigin>,
     handle: Handle,
+    judge: Judge,
+}
+
+/// Knows what a signal means where a terminal is involved.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
     ignored_at_start: Vec<Signal>,
     tty: Tty,
 }
@@ -31,17 +37,19 @@ pub(crate) struct Received {
     pub(crate) sender: Option<Sender>,
     /// A SIGHUP that says that the terminal is gone, not that somebody asks for a restart.
     pub(crate) hangup: bool,
+    /// Whether it is one that a terminal has sent to the whole group of processes.
+    pub(crate) from_terminal: bool,
 }
 
 impl Signals {
     /// Catches `signals` from now on. Needs the tokio runtime that will read them.
-    pub(crate) fn catch(signals: &[Signal], ignored_at_start: Vec<Signal>, tty: Tty) -> io::Result<Self> {
+    pub(crate) fn catch(signals: &[Signal], judge: Judge) -> io::Result<Self> {
         let stream = SignalsInfo::with_exfiltrator(
             signals.iter().map(|signal| signal.number() as i32),
             WithOrigin::default(),
         )?;
         let handle = stream.handle();
-        Ok(Self { stream, handle, ignored_at_start, tty })
+        Ok(Self { stream, handle, judge })
     }
 
     /// Catches one more; one that is caught already stays so.
@@ -54,15 +62,22 @@ impl Signals {
         loop {
             let next = poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx));
             let origin = next.await.expect("the stream is never closed");
-            if let Some(received) = self.judge(&origin) {
+            if let Some(received) = self.judge.judge(&origin) {
                 return received;
             }
         }
     }
+}
+
+impl Judge {
+    /// `ignored_at_start`: what the first process was started with ignored.
+    pub(crate) fn new(ignored_at_start: Vec<Signal>) -> Self {
+        Self { ignored_at_start, tty: Tty::look() }
+    }
 
     /// A signal that was ignored when the process started (under `nohup`, or SIGINT of a script's background
     /// job) stays ignored when the terminal sends it; somebody's `kill` still counts.
-    fn judge(&self, origin: &Origin) -> Option<Received> {
+    pub(crate) fn judge(&self, origin: &Origin) -> Option<Received> {
         let signal = Signal::from_number(origin.signal)?;
         let sender = origin
             .process
@@ -71,7 +86,8 @@ impl Signals {
         let from_kernel = matches!(origin.cause, Cause::Kernel);
         let hangup = signal == Signal::Hangup && (from_kernel || self.tty.hung_up(sender));
         let ignored = (from_kernel || hangup) && self.ignored_at_start.contains(&signal);
-        (!ignored).then_some(Received { signal, sender, hangup })
+        let from_terminal = hangup || from_kernel && Signal::OF_TERMINALS.contains(&signal);
+        (!ignored).then_some(Received { signal, sender, hangup, from_terminal })
     }
 }
 
@@ -91,12 +107,12 @@ pub(crate) fn ignored_now() -> Vec<Signal> {
 
 /// The controlling terminal, as it was at the start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tty {
+struct Tty {
     opened_at_start: bool,
 }
 
 impl Tty {
-    pub(crate) fn look() -> Self {
+    fn look() -> Self {
         Self { opened_at_start: opens() }
     }
 

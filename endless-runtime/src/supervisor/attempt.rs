@@ -1,0 +1,360 @@
+//! How one generation replaces another: what [`Replacing`] says, done by a third party.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpid};
+
+use super::generation::{Generation, Heard, Role};
+use super::program::Program;
+use super::{Supervisor, status_of};
+use crate::handover::message::{Asked, Hello, Inheritors, Message, Reason, Refused, Relayed, Turn};
+use crate::handover::process::End;
+use crate::handover::replacing::{ANSWER_TIME, Do, Happened, Replacing};
+use crate::listener::ListenerNote;
+use crate::log::event;
+use crate::pause::{self, Point};
+use crate::pid_file;
+use crate::signal::Signal;
+
+/// A generation on its way to serving, from the wish on.
+pub(super) struct Attempt {
+    cause: Cause,
+    phase: Phase,
+    deadline: Option<Instant>,
+}
+
+/// Why there is to be another generation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// There is none.
+    First,
+    Restart,
+    /// The one that served has ended by itself.
+    Death,
+}
+
+enum Phase {
+    /// The hooks of who serves are asked.
+    Asking,
+    /// One that died is not replaced in haste.
+    Waiting,
+    Replacing {
+        replacing: Replacing,
+        /// Which of its states the deadline is for.
+        state: u32,
+        /// The listeners that were handed over, in their order.
+        handed_over: Vec<ListenerNote>,
+        /// How the successor has ended.
+        end: Option<End>,
+    },
+}
+
+impl Attempt {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl Supervisor {
+    pub(super) fn start_first(&mut self) {
+        self.start_successor(Cause::First);
+    }
+
+    /// Restarts now, or with the attempt that is under way, or after it.
+    pub(super) fn restart_wanted(&mut self, signal: Relayed) {
+        match &self.attempt {
+            _ if self.stop.is_some() || self.status.is_some() => {
+                event!(WARN, "restart ignored: draining", pid = getpid());
+            }
+            Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, .. }) => {}
+            Some(_) => {
+                event!(INFO, "restart remembered", pid = getpid());
+                self.again = Some(signal);
+            }
+            None => self.begin_restart(signal),
+        }
+    }
+
+    fn begin_restart(&mut self, signal: Relayed) {
+        self.attempts += 1;
+        pause::at(Point::Asked);
+        let asked =
+            Asked { attempt: self.attempts, signal, program: self.launch.program().display().to_string() };
+        let deadline = Instant::now().checked_add(self.report.hooks_timeout + ANSWER_TIME);
+        self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline });
+        match self.serving() {
+            Some(serving) => serving.say(Message::Ask(asked)),
+            None => self.start_successor(Cause::Restart),
+        }
+    }
+
+    /// The generation that served is not there any more, and nobody wanted that.
+    pub(super) fn replace_dead(&mut self, pid: Pid, end: End) {
+        let now = Instant::now();
+        match self.deaths.delay(now, self.report.respawn) {
+            Some(delay) => {
+                event!(ERROR, "the generation has ended: replacing it", generation = pid, how = end);
+                let deadline = Some(now + delay);
+                self.attempt = Some(Attempt { cause: Cause::Death, phase: Phase::Waiting, deadline });
+            }
+            None => {
+                event!(ERROR, "the generation has ended: giving up", generation = pid, how = end);
+                self.give_up(status_of(end));
+            }
+        }
+    }
+
+    fn start_successor(&mut self, cause: Cause) {
+        pause::at(Point::Agreed);
+        let ready_timeout = match cause {
+            // Nobody has said yet how long it may take.
+            Cause::First => Duration::MAX,
+            Cause::Restart | Cause::Death => self.report.ready_timeout,
+        };
+        let blocked: Vec<Signal> = Signal::ALL.into_iter().filter(|signal| self.is_hooked(*signal)).collect();
+        let hello = Hello {
+            generation: self.served.unwrap_or(0),
+            first: self.served.is_none(),
+            predecessor: self.serving().map(|serving| serving.pid.as_raw()),
+            ..Hello::default()
+        };
+        let program = match cause {
+            Cause::Death => &self.program,
+            Cause::First | Cause::Restart => &Program::OfPath,
+        };
+        let started = Generation::start(&self.launch, program, &blocked, hello, &self.listeners);
+        let replacing = Replacing::new(ready_timeout);
+        let (state, time) = replacing.time();
+        let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();
+        let phase = Phase::Replacing { replacing, state, handed_over, end: None };
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
+        self.attempt = Some(Attempt { cause, phase, deadline });
+        match started {
+            Ok(generation) => self.generations.push(generation),
+            Err(reason) => self.finish(Err(reason)),
+        }
+    }
+
+    pub(super) fn on_time_of_attempt(&mut self, now: Instant) {
+        let Some(attempt) =
+            self.attempt.as_mut().filter(|attempt| attempt.deadline.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        attempt.deadline = None;
+        match attempt.phase {
+            Phase::Asking => {
+                event!(WARN, "the hooks do not answer: restarting without them", pid = getpid());
+                self.start_successor(Cause::Restart);
+            }
+            Phase::Waiting => self.start_successor(Cause::Death),
+            Phase::Replacing { .. } => self.happened(Happened::TimeOut),
+        }
+    }
+
+    /// Whoever is starting is not wanted any more.
+    pub(super) fn call_off(&mut self, reason: String) {
+        match self.attempt.as_ref().map(|attempt| &attempt.phase) {
+            Some(Phase::Asking | Phase::Waiting) => self.finish(Err(reason)),
+            Some(Phase::Replacing { .. }) => self.happened(Happened::CalledOff(reason)),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_heard_of_successor(&mut self, heard: Heard) {
+        let happened = match heard {
+            Heard::Said(Message::Confirmed) => {
+                pause::at(Point::HeardConfirmed);
+                // One that is gone already serves nobody; its end is what counts.
+                if self.successor().is_some_and(|successor| has_ended(successor.pid)) {
+                    return;
+                }
+                Happened::Said(Message::Confirmed)
+            }
+            Heard::Said(message) => Happened::Said(message),
+            Heard::Closed => Happened::Closed,
+            Heard::Broken(reason) => Happened::Broken(reason),
+            Heard::Relisted => return,
+        };
+        self.happened(happened);
+    }
+
+    pub(super) fn on_heard_of_predecessor(&mut self, message: Message) {
+        let Some(Attempt { phase, .. }) = &self.attempt else { return };
+        let now = self.attempts;
+        match (phase, message) {
+            (Phase::Asking, Message::Agreed(Turn { attempt })) if attempt == now => {
+                self.start_successor(Cause::Restart);
+            }
+            (Phase::Asking, Message::Refused(Refused { attempt, reason })) if attempt == now => {
+                self.finish(Err(reason));
+            }
+            (Phase::Replacing { .. }, Message::Paused(Turn { attempt })) if attempt == now => {
+                self.happened(Happened::Paused);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_end_of_successor(&mut self, how: End) {
+        if let Some(Attempt { phase: Phase::Replacing { end, .. }, .. }) = &mut self.attempt {
+            *end = Some(how);
+        }
+        self.happened(Happened::Ended(how));
+    }
+
+    pub(super) fn on_predecessor_gone(&mut self) {
+        match self.attempt.as_ref().map(|attempt| &attempt.phase) {
+            // Its hooks cannot be asked any more.
+            Some(Phase::Asking) => self.start_successor(Cause::Restart),
+            Some(Phase::Replacing { .. }) => self.happened(Happened::Paused),
+            Some(Phase::Waiting) | None => {}
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        let mut all = VecDeque::from([happened]);
+        while let Some(happened) = all.pop_front() {
+            let Some(Attempt { phase: Phase::Replacing { replacing, .. }, .. }) = &mut self.attempt else {
+                return;
+            };
+            for action in replacing.on(happened) {
+                all.extend(self.carry_out(action));
+            }
+        }
+        self.wind_clock();
+    }
+
+    /// Each state of an attempt has a time of its own.
+    fn wind_clock(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let Phase::Replacing { replacing, state, .. } = &mut attempt.phase else { return };
+        let (now, time) = replacing.time();
+        if std::mem::replace(state, now) != now {
+            attempt.deadline = time.and_then(|time| Instant::now().checked_add(time));
+        }
+    }
+
+    /// Returns what happens by itself then.
+    fn carry_out(&mut self, action: Do) -> Option<Happened> {
+        let turn = Turn { attempt: self.attempts };
+        match action {
+            Do::Pause => {
+                pause::at(Point::HeardReady);
+                match self.serving() {
+                    Some(serving) => serving.say(Message::Pause(turn)),
+                    // Nobody accepts.
+                    None => return Some(Happened::Paused),
+                }
+            }
+            Do::Oust => {
+                event!(
+                    ERROR,
+                    "the generation that served does not stop accepting: it is ended",
+                    pid = getpid()
+                );
+                match self.serving() {
+                    Some(serving) => serving.kill(),
+                    None => return Some(Happened::Paused),
+                }
+            }
+            Do::Go => {
+                pause::at(Point::Paused);
+                self.say_to_successor(Message::Go);
+                pause::at(Point::SaidGo);
+            }
+            Do::Reopen => self.serving().into_iter().for_each(|serving| serving.say(Message::Resume)),
+            Do::LetGo(claimed) => self.let_go(&claimed),
+            Do::CallOff(reason) => {
+                pause::at(Point::CallingOff);
+                self.say_to_successor(Message::CallOff(Reason { reason }));
+            }
+            Do::Kill => self.successor().into_iter().for_each(|successor| successor.kill()),
+            Do::Finish(result) => self.finish(result),
+        }
+        None
+    }
+
+    fn say_to_successor(&mut self, message: Message) {
+        if let Some(successor) = self.successor() {
+            successor.say(message);
+        }
+    }
+
+    /// The successor accepts: it is the one that serves.
+    fn let_go(&mut self, claimed: &[usize]) {
+        let Some(Attempt { phase: Phase::Replacing { handed_over, .. }, .. }) = &self.attempt else { return };
+        let claimed = claimed.iter().filter_map(|place| handed_over.get(*place)).cloned().collect();
+        let Some(successor) = self.successor() else { return };
+        let (pid, file) = (successor.pid, successor.file);
+        if let Some(serving) = self.serving() {
+            let inheritors = Inheritors { successor: pid.as_raw().unsigned_abs(), claimed };
+            serving.say(Message::LetGo(inheritors));
+            serving.role = Role::Draining;
+        }
+        pause::at(Point::LetGo);
+        self.successor().into_iter().for_each(|successor| successor.role = Role::Serving);
+        self.served = Some(self.served.map_or(0, |generation| generation + 1));
+        self.program = Program::of(pid, file);
+        self.take_stock(pid);
+        self.write_pid_file();
+    }
+
+    fn write_pid_file(&mut self) {
+        if self.pid_file == self.report.pid_file {
+            return;
+        }
+        if let Some(path) = &self.pid_file {
+            pid_file::remove(path, getpid());
+        }
+        self.pid_file.clone_from(&self.report.pid_file);
+        if let Some(path) = &self.pid_file {
+            pid_file::write(path);
+        }
+    }
+
+    fn finish(&mut self, result: Result<(), String>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        if let Err(reason) = result {
+            self.on_failure(attempt, reason);
+        }
+        self.stop_if_nothing_is_under_way();
+        if let (None, Some(signal)) = (&self.attempt, self.again.take()) {
+            self.begin_restart(signal);
+        }
+    }
+
+    fn on_failure(&mut self, attempt: Attempt, reason: String) {
+        let end = match attempt.phase {
+            Phase::Replacing { end, .. } => end,
+            Phase::Asking | Phase::Waiting => None,
+        };
+        if let Some(serving) = self.serving() {
+            return serving.say(Message::NotRestarted(Reason { reason }));
+        }
+        match (attempt.cause, end) {
+            _ if self.stop.is_some() => {}
+            (Cause::First, Some(End::Exited(status))) => {
+                // It has said why.
+                self.give_up(status_of(End::Exited(status)));
+            }
+            (Cause::First, end) => {
+                event!(ERROR, "the first generation does not serve", reason = reason);
+                self.give_up(end.map_or(1, status_of));
+            }
+            (Cause::Death, Some(End::Exited(2))) => self.give_up(2),
+            (Cause::Restart | Cause::Death, end) => {
+                event!(WARN, "restart called off", pid = getpid(), reason = reason);
+                self.replace_dead(getpid(), end.unwrap_or(End::Untold));
+            }
+        }
+    }
+}
+
+/// Whether it has ended, and is not reaped.
+fn has_ended(pid: Pid) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive))
+}

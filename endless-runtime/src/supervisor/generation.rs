@@ -1,0 +1,187 @@
+//! A generation, as its supervisor knows it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal as Number, kill};
+use nix::unistd::Pid;
+
+use super::program::{Identity, Program, identity};
+use crate::error::describe;
+use crate::handover::PROTOCOL;
+use crate::handover::launch::Launch;
+use crate::handover::message::{Hello, Message, Report};
+use crate::handover::wire::{ChannelError, Wire};
+use crate::listener::ListenerNote;
+use crate::log::event;
+use crate::pause::{self, Point};
+use crate::signal::Signal;
+
+/// A listener, and what is said of it.
+pub(super) type Listener = (ListenerNote, OwnedFd);
+
+/// For how long one whose channel is closed may take to end by itself.
+const END_TIME: Duration = Duration::from_secs(1);
+
+/// What it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// On its way to serving.
+    Starting,
+    /// There is one at most.
+    Serving,
+    Draining,
+}
+
+/// A process that this one has started.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) pid: Pid,
+    pub(super) role: Role,
+    /// What it was started from.
+    pub(super) file: Identity,
+    /// What it says of itself.
+    pub(super) report: Report,
+    /// Copies of what it listens on.
+    pub(super) listeners: Vec<Listener>,
+    /// When it is ended for certain.
+    pub(super) end_at: Option<Instant>,
+    /// Those that are coming.
+    incoming: Vec<Listener>,
+    socket: UnixStream,
+    wire: Wire,
+    /// Whether anything more may come from it.
+    listening: bool,
+}
+
+/// What came from a generation.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Said(Message),
+    /// Its listeners are new ones.
+    Relisted,
+    Closed,
+    Broken(String),
+}
+
+impl Generation {
+    /// Starts one, and hands everything over; what the kernel does not take at once goes out later.
+    pub(super) fn start(
+        launch: &Launch,
+        program: &Program,
+        blocked: &[Signal],
+        hello: Hello,
+        listeners: &[Listener],
+    ) -> Result<Self, String> {
+        let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
+        let (near, far) = UnixStream::pair().map_err(failed)?;
+        near.set_nonblocking(true).map_err(failed)?;
+        let file = identity(launch.program());
+        let pid = program.start(launch, far.into(), blocked).map_err(failed)?;
+        pause::at(Point::Started);
+        let mut generation = Self {
+            pid,
+            role: Role::Starting,
+            file,
+            report: Report::default(),
+            listeners: Vec::new(),
+            end_at: None,
+            incoming: Vec::new(),
+            socket: near,
+            wire: Wire::default(),
+            listening: true,
+        };
+        generation.wire.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
+        let duplicates = listeners.iter().map(duplicate);
+        if let Err(error) = generation.wire.queue_listeners(duplicates) {
+            generation.kill();
+            return Err(format!("cannot hand over: {}", describe(&error)));
+        }
+        generation.say(Message::Complete);
+        pause::at(Point::HandedOver);
+        Ok(generation)
+    }
+
+    /// One that does not read any more will be seen to end, or to be late.
+    pub(super) fn say(&mut self, message: Message) {
+        self.wire.queue(message);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.wire.send(&self.socket) {
+            event!(WARN, "cannot speak to a generation", generation = self.pid, error = describe(&error));
+        }
+    }
+
+    /// What it is waited for.
+    pub(super) fn interest(&self) -> PollFlags {
+        let mut interest = PollFlags::empty();
+        interest.set(PollFlags::POLLIN, self.listening);
+        interest.set(PollFlags::POLLOUT, self.wire.is_waiting());
+        interest
+    }
+
+    /// Sends what waits, and reads what has come: some of it, or all of it if it is gone.
+    pub(super) fn hear(&mut self, is_gone: bool) -> Vec<Heard> {
+        self.flush();
+        let mut heard = Vec::new();
+        while self.listening {
+            match self.read(&mut heard) {
+                Ok(true) if is_gone => {}
+                Ok(_) => break,
+                Err(end) => {
+                    self.listening = false;
+                    heard.push(end);
+                }
+            }
+        }
+        heard
+    }
+
+    /// Whether there was something to read.
+    fn read(&mut self, heard: &mut Vec<Heard>) -> Result<bool, Heard> {
+        let broken = |error: ChannelError| Heard::Broken(error.to_string());
+        let count = match self.wire.read(&self.socket) {
+            Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            count => count.map_err(broken)?,
+        };
+        while let Some(message) = self.wire.next().map_err(broken)? {
+            match message {
+                Message::Report(report) => self.report = report,
+                Message::Listeners(some) => self.incoming.extend(some),
+                Message::Complete => {
+                    self.listeners = std::mem::take(&mut self.incoming);
+                    heard.push(Heard::Relisted);
+                }
+                message => heard.push(Heard::Said(message)),
+            }
+        }
+        if count == 0 { Err(Heard::Closed) } else { Ok(true) }
+    }
+
+    /// Nothing can be said to it any more: it has a moment to end by itself.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        self.end_at.get_or_insert(now + END_TIME);
+    }
+
+    /// Ends it for certain. It is not reaped before, so its number is nobody else's.
+    pub(super) fn kill(&self) {
+        if let Err(error) = kill(self.pid, Number::SIGKILL) {
+            event!(WARN, "cannot end a generation", generation = self.pid, error = error);
+        }
+    }
+}
+
+impl AsFd for Generation {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn duplicate((note, socket): &Listener) -> io::Result<Listener> {
+    Ok((note.clone(), socket.try_clone()?))
+}

@@ -1,0 +1,338 @@
+//! The supervisor: the process with the PID that stays. It starts generations, keeps copies of their
+//! listeners, passes signals on, and serves nothing itself.
+//!
+//! It has one thread, no runtime, and runs no function of the user's. All that it does is an answer to
+//! something that has come: a signal, a message, the end of a process, the end of a time. Here are its state
+//! and its loop; how one generation replaces another is in `attempt`.
+
+mod attempt;
+mod deaths;
+mod echoes;
+mod generation;
+mod program;
+mod signals;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use crate::config::Config;
+use crate::control::act_by_default;
+use crate::handover::launch::Launch;
+use crate::handover::message::{Message, Relayed, Report};
+use crate::handover::process::End;
+use crate::log::event;
+use crate::pid_file;
+use crate::signal::{Received, Signal, ignored_now};
+use attempt::Attempt;
+use deaths::Deaths;
+use echoes::Echoes;
+use generation::{Generation, Heard, Listener, Role};
+use program::Program;
+use signals::Signals;
+
+/// Is the supervisor of this program until all is over; returns the exit status.
+///
+/// # Errors
+///
+/// If the machine is out of descriptors, or does not say what this process runs.
+pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
+    crate::log::never_wait();
+    let ignored = ignored_now();
+    let launch = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
+    let mut supervisor = Supervisor {
+        signals: Signals::catch(ignored)?,
+        launch,
+        program: Program::OfPath,
+        generations: Vec::new(),
+        served: None,
+        listeners: Vec::new(),
+        report: Report::default(),
+        attempt: None,
+        attempts: 0,
+        deaths: Deaths::default(),
+        echoes: Echoes::default(),
+        again: None,
+        stop: None,
+        pid_file: None,
+        status: None,
+    };
+    supervisor.start_first();
+    Ok(supervisor.live())
+}
+
+struct Supervisor {
+    launch: Launch,
+    /// What became ready.
+    program: Program,
+    signals: Signals,
+    /// Those that live.
+    generations: Vec<Generation>,
+    /// The number of the generation that serves or served last.
+    served: Option<u64>,
+    /// That one's listeners.
+    listeners: Vec<Listener>,
+    /// What that one says of itself.
+    report: Report,
+    attempt: Option<Attempt>,
+    /// How many there were.
+    attempts: u64,
+    deaths: Deaths,
+    echoes: Echoes,
+    /// A restart that was asked for while another was under way: one more, however often.
+    again: Option<Relayed>,
+    /// Once a stop is asked for.
+    stop: Option<Stop>,
+    /// The one that names this process.
+    pid_file: Option<PathBuf>,
+    /// How this process ends, when everybody else has.
+    status: Option<u8>,
+}
+
+/// A stop that was asked for.
+#[derive(Default)]
+struct Stop {
+    /// What the generation that serves has not been told: while it is being replaced it is not clear who.
+    signals: Vec<Relayed>,
+    interrupts: u32,
+}
+
+impl Supervisor {
+    fn live(mut self) -> u8 {
+        loop {
+            self.reap();
+            self.on_time(Instant::now());
+            if let Some(status) = self.status.filter(|_| self.generations.is_empty()) {
+                if let Some(path) = &self.pid_file {
+                    pid_file::remove(path, getpid());
+                }
+                return status;
+            }
+            let talkative = self.wait();
+            for received in self.signals.received() {
+                self.on_signal(received);
+            }
+            for pid in talkative {
+                self.hear(pid, false);
+            }
+        }
+    }
+
+    /// Waits until something comes; returns who has something to say.
+    fn wait(&self) -> Vec<Pid> {
+        let now = Instant::now();
+        let ends = self.generations.iter().filter_map(|generation| generation.end_at);
+        let deadline = ends.chain(self.attempt.as_ref().and_then(Attempt::deadline)).min();
+        let time = deadline.map_or(PollTimeout::NONE, |deadline| until(deadline, now));
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        polled.extend(
+            self.generations.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())),
+        );
+        match poll(&mut polled, time) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Vec::new(),
+            Err(error) => {
+                event!(ERROR, "cannot wait", error = error);
+                std::thread::sleep(Duration::from_millis(100));
+                return Vec::new();
+            }
+        }
+        let has_come = |polled: &PollFd<'_>| polled.revents().is_some_and(|events| !events.is_empty());
+        let generations = self.generations.iter().zip(&polled[1..]);
+        generations.filter(|(_, polled)| has_come(polled)).map(|(generation, _)| generation.pid).collect()
+    }
+
+    fn hear(&mut self, pid: Pid, is_gone: bool) {
+        let Some(generation) = self.generation(pid) else { return };
+        for heard in generation.hear(is_gone) {
+            self.on_heard(pid, heard);
+        }
+    }
+
+    fn on_heard(&mut self, pid: Pid, heard: Heard) {
+        let Some(role) = self.generation(pid).map(|generation| generation.role) else { return };
+        match (role, heard) {
+            (Role::Starting | Role::Serving, Heard::Said(Message::Signal(signal))) => {
+                self.on_relayed(signal, pid)
+            }
+            (Role::Starting, heard) => self.on_heard_of_successor(heard),
+            (Role::Serving, Heard::Relisted) => self.take_stock(pid),
+            (Role::Serving, Heard::Said(message)) => self.on_heard_of_predecessor(message),
+            (Role::Serving, Heard::Closed | Heard::Broken(_)) => {
+                // It serves, and nobody can tell it anything any more.
+                self.generation(pid).into_iter().for_each(|generation| generation.give_up(Instant::now()));
+            }
+            (Role::Draining, _) => {}
+        }
+    }
+
+    /// Keeps what the generation that serves has.
+    fn take_stock(&mut self, pid: Pid) {
+        let Some(generation) = self.generation(pid) else { return };
+        let (report, listeners) = (generation.report.clone(), std::mem::take(&mut generation.listeners));
+        self.signals.add(&report.hooked);
+        self.report = report;
+        // Those of a service that stops are to be closed when it closes them.
+        self.listeners = if self.stop.is_none() { listeners } else { Vec::new() };
+    }
+
+    /// Reaps whoever has ended, also those that became children of this process when theirs ended.
+    fn reap(&mut self) {
+        loop {
+            let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, End::Exited(status)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Killed(signal)),
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            // It may have said why.
+            self.hear(pid, true);
+            self.on_end(pid, end);
+        }
+    }
+
+    fn on_end(&mut self, pid: Pid, end: End) {
+        let Some(at) = self.generations.iter().position(|generation| generation.pid == pid) else { return };
+        match self.generations.remove(at).role {
+            Role::Starting => self.on_end_of_successor(end),
+            Role::Serving => self.on_end_of_serving(pid, end),
+            Role::Draining if end == End::Exited(0) => {}
+            Role::Draining => {
+                event!(WARN, "a generation has ended while it drained", generation = pid, how = end)
+            }
+        }
+    }
+
+    fn on_end_of_serving(&mut self, pid: Pid, end: End) {
+        match end {
+            _ if self.stop.is_some() && self.attempt.is_none() => self.status = Some(status_of(end)),
+            _ if self.attempt.is_some() => {
+                event!(WARN, "the generation that served has ended", generation = pid, how = end);
+                self.on_predecessor_gone();
+            }
+            // As it wanted, or as it will each time.
+            End::Exited(0 | 2) => self.give_up(status_of(end)),
+            _ => self.replace_dead(pid, end),
+        }
+    }
+
+    /// Ends when all generations have.
+    fn give_up(&mut self, status: u8) {
+        self.status = Some(status);
+        self.listeners.clear();
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        let late = |generation: &&mut Generation| generation.end_at.is_some_and(|end| end <= now);
+        for generation in self.generations.iter_mut().filter(late) {
+            generation.end_at = None;
+            event!(ERROR, "a generation has closed its channel: it is ended", generation = generation.pid);
+            generation.kill();
+        }
+        self.on_time_of_attempt(now);
+    }
+
+    fn on_signal(&mut self, received: Received) {
+        let Received { signal, sender, hangup, .. } = received;
+        let relayed = Relayed::new(signal, sender);
+        if self.echoes.is_new(&relayed, getpid(), Instant::now()) {
+            self.act(signal, relayed, hangup);
+        }
+    }
+
+    /// Somebody has sent it to a generation.
+    fn on_relayed(&mut self, relayed: Relayed, pid: Pid) {
+        // One that this build does not know is none of its signals.
+        let Ok(signal) = relayed.name.parse() else { return };
+        if self.echoes.is_new(&relayed, pid, Instant::now()) {
+            self.act(signal, relayed, false);
+        }
+    }
+
+    fn act(&mut self, signal: Signal, relayed: Relayed, hangup: bool) {
+        match signal {
+            Signal::Hangup if !hangup => self.restart_wanted(relayed),
+            Signal::Hangup | Signal::Terminate | Signal::Interrupt => self.stop_wanted(signal, relayed),
+            other if self.is_hooked(other) => self.tell_serving(relayed),
+            unhooked => act_by_default(unhooked),
+        }
+    }
+
+    fn is_hooked(&self, signal: Signal) -> bool {
+        Signal::ALWAYS.contains(&signal) || self.report.hooked.contains(&signal.to_string())
+    }
+
+    /// Whoever serves is told; those that drain already were told to do no more than that.
+    fn tell_serving(&mut self, relayed: Relayed) {
+        let stops = self.stop.is_some();
+        for generation in &mut self.generations {
+            if generation.role == Role::Serving || stops && generation.role == Role::Draining {
+                generation.say(Message::Signal(relayed.clone()));
+            }
+        }
+    }
+
+    fn stop_wanted(&mut self, signal: Signal, relayed: Relayed) {
+        let stop = self.stop.get_or_insert_default();
+        stop.signals.push(relayed.clone());
+        stop.interrupts += u32::from(signal == Signal::Interrupt);
+        let hammers = stop.interrupts > 1 && signal == Signal::Interrupt;
+        self.again = None;
+        self.call_off(format!("stopped by {signal}"));
+        if hammers {
+            let hammer = Relayed { name: Signal::User2.to_string(), ..relayed };
+            self.of_role(Role::Draining)
+                .for_each(|generation| generation.say(Message::Signal(hammer.clone())));
+        }
+        self.stop_if_nothing_is_under_way();
+    }
+
+    /// Passes a stop on, now that it is clear to whom.
+    fn stop_if_nothing_is_under_way(&mut self) {
+        let Some(stop) = self.stop.as_mut().filter(|_| self.attempt.is_none()) else { return };
+        let signals = std::mem::take(&mut stop.signals);
+        self.listeners.clear();
+        match self.generations.iter_mut().find(|generation| generation.role == Role::Serving) {
+            Some(serving) => signals.into_iter().for_each(|signal| serving.say(Message::Signal(signal))),
+            None => self.status = self.status.or(Some(0)),
+        }
+    }
+
+    fn generation(&mut self, pid: Pid) -> Option<&mut Generation> {
+        self.generations.iter_mut().find(|generation| generation.pid == pid)
+    }
+
+    fn of_role(&mut self, role: Role) -> impl Iterator<Item = &mut Generation> {
+        self.generations.iter_mut().filter(move |generation| generation.role == role)
+    }
+
+    fn serving(&mut self) -> Option<&mut Generation> {
+        self.of_role(Role::Serving).next()
+    }
+
+    fn successor(&mut self) -> Option<&mut Generation> {
+        self.of_role(Role::Starting).next()
+    }
+}
+
+/// Rounded up, so that the time is over when it is over.
+fn until(deadline: Instant, now: Instant) -> PollTimeout {
+    let time = deadline.saturating_duration_since(now) + Duration::from_millis(1);
+    PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+}
+
+/// The exit status that tells of `end`, as a shell would.
+fn status_of(end: End) -> u8 {
+    let status = match end {
+        End::Exited(status) => status,
+        End::Killed(signal) => 128 + signal as i32,
+        End::Untold => 1,
+    };
+    u8::try_from(status).unwrap_or(1)
+}

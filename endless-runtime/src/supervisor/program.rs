@@ -1,0 +1,51 @@
+//! The program that became ready: what replaces a generation that dies, whatever lies on its path by then.
+
+use std::fs::{File, metadata};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::Pid;
+
+use crate::handover::launch::Launch;
+use crate::signal::Signal;
+
+/// Which file is meant, on which device.
+pub(super) type Identity = Option<(u64, u64)>;
+
+/// What to start.
+#[derive(Debug)]
+pub(super) enum Program {
+    /// Whatever lies on the path: nobody is ready yet, or it is one that starts another, as a script does.
+    OfPath,
+    /// This very file, held open.
+    Held(File),
+}
+
+impl Program {
+    /// What `pid` runs, if it is the file that lay on the path when it was started.
+    pub(super) fn of(pid: Pid, started: Identity) -> Self {
+        let held =
+            File::options().read(true).custom_flags(OFlag::O_PATH.bits()).open(format!("/proc/{pid}/exe"));
+        let same = |file: &File| file.metadata().is_ok_and(|file| Some((file.dev(), file.ino())) == started);
+        held.ok().filter(same).map_or(Self::OfPath, Self::Held)
+    }
+
+    pub(super) fn start(&self, launch: &Launch, channel: OwnedFd, blocked: &[Signal]) -> io::Result<Pid> {
+        match self {
+            Self::OfPath => launch.start(channel, blocked, true),
+            // Looked up in the child, where it is open until the very exec.
+            Self::Held(file) => {
+                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                launch.start_as(&path, channel, blocked, true)
+            }
+        }
+    }
+}
+
+/// What lies on `path` now.
+pub(super) fn identity(path: &Path) -> Identity {
+    metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
