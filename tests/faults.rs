@@ -109,7 +109,7 @@ fn next(point: Point) -> Option<Point> {
         // `while_a_successor_is_called_off`
         Point::Draining | Point::CallingOff => Point::Born,
         // Of a supervisor's protocol.
-        Point::HeardAsk | Point::HeardPause | Point::SaidPaused => Point::Born,
+        Point::Becoming | Point::HeardAsk | Point::HeardPause | Point::SaidPaused => Point::Born,
         Point::Born => Point::Met,
         Point::Met => Point::Inherited,
         Point::Inherited => Point::Bound,

@@ -21,6 +21,7 @@ mod handover;
 mod listener;
 mod lock;
 mod log;
+mod name;
 mod pause;
 mod pid_file;
 #[doc(hidden)]

@@ -12,10 +12,10 @@ use super::stop::{Cause, Life};
 use super::{Control, sender_text};
 use crate::error::{Error, Result};
 use crate::future::{BoxFuture, finished};
-use crate::handover::SUPERVISOR;
 use crate::handover::arriving::Happened;
 use crate::handover::message::{Asked, Inheritors, Message, Reason, Refused, Relayed, Report, Turn};
 use crate::handover::starter::Starter;
+use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pause::{self, Point};
 use crate::process::Process;
@@ -81,7 +81,7 @@ pub(super) async fn heard(supervised: &mut Option<Supervised>) -> Heard {
 pub(super) fn report(process: &Process) -> Report {
     let config = &process.config;
     Report {
-        supervisor: SUPERVISOR,
+        supervisor: supervisor_version(),
         ready_timeout: config.ready_timeout,
         respawn: config.respawn,
         pid_file: config.pid_file.clone(),

@@ -35,5 +35,8 @@ pub(crate) mod wire;
 /// process skips what it does not know, and listeners always go over.
 pub(crate) const PROTOCOL: u32 = 1;
 
-/// The version of the supervisor that this build has. One that is asked to start a newer build becomes that build.
-pub(crate) const SUPERVISOR: u32 = 1;
+/// The version of the supervisor that this build has. An older one that starts this build becomes it.
+pub(crate) fn supervisor_version() -> u32 {
+    const VERSION: u32 = 1;
+    crate::pause::version().unwrap_or(VERSION)
+}

@@ -2,7 +2,7 @@
 
 use std::fs::{File, metadata};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -37,12 +37,28 @@ impl Program {
         match self {
             Self::OfPath => launch.start(channel, blocked, true),
             // Looked up in the child, where it is open until the very exec.
-            Self::Held(file) => {
-                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                launch.start_as(&path, channel, blocked, true)
-            }
+            Self::Held(file) => launch.start_as(&path_of(file), channel, blocked, true),
         }
     }
+
+    /// Another name of the file that is held.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::OfPath => None,
+            Self::Held(file) => Some(path_of(file)),
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::OfPath => None,
+            Self::Held(file) => Some(file.as_fd()),
+        }
+    }
+}
+
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// What lies on `path` now.
