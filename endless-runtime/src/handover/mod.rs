@@ -1,4 +1,6 @@
-//! Handing over from a predecessor to a successor: the protocol of the two and its failures.
+//! Handing over from a predecessor to a successor: the protocol of the two and its failures. Where there is a
+//! supervisor, it does the predecessor's part and tells the predecessor what to do about its listeners; in this
+//! picture the two are one.
 //!
 //! ```text
 //!   predecessor                          channel                        successor

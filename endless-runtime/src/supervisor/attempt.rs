@@ -167,8 +167,8 @@ impl Supervisor {
         let happened = match heard {
             Heard::Said(Message::Confirmed) => {
                 pause::at(Point::HeardConfirmed);
-                // One that is gone already serves nobody; its end is what counts.
-                if self.successor().is_some_and(|successor| has_ended(successor.pid)) {
+                // One that has died already serves nobody, and its end is what counts.
+                if self.successor().is_some_and(|successor| has_died(successor.pid)) {
                     return;
                 }
                 Happened::Said(Message::Confirmed)
@@ -353,8 +353,8 @@ impl Supervisor {
     }
 }
 
-/// Whether it has ended, and is not reaped.
-fn has_ended(pid: Pid) -> bool {
+/// Whether it has ended, and is not reaped; not one that was stopped, and with it the service.
+fn has_died(pid: Pid) -> bool {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive))
+    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive | WaitStatus::Exited(_, 0)))
 }
