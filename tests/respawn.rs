@@ -281,6 +281,36 @@ fn name_of(pid: u32) -> String {
     name.trim_end().to_owned()
 }
 
+/// As often as it dies: also the one that replaced another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_ready_serves_again_whatever_lies_on_the_path() {
+    let folder = Folder::with_a();
+    let service = Supervised::start(folder.program()).await;
+    folder.ship_text("no program at all\n");
+    for _ in 0..3 {
+        let respawned = service.kill_serving().await;
+        assert_eq!(version(&service).await, "A");
+        assert_eq!(name_of(respawned), "app");
+    }
+    let reason = service.hang_up().await.expect_err("it is no program");
+    assert!(reason.contains(folder.app().to_str().expect("text")), "{reason}");
+    assert_eq!(version(&service).await, "A");
+    fs::remove_file(folder.app()).expect("it is there");
+    for _ in 0..2 {
+        service.kill_serving().await;
+        assert_eq!(version(&service).await, "A");
+    }
+    folder.ship(&variant("B"));
+    service.kill_serving().await;
+    assert_eq!(version(&service).await, "A", "nobody has asked for a restart");
+    service.hang_up().await.expect("it is a program");
+    assert_eq!(version(&service).await, "B");
+    folder.ship_text("#!/bin/sh\nexit 1\n");
+    let respawned = service.kill_serving().await;
+    assert_eq!((version(&service).await.as_str(), name_of(respawned).as_str()), ("B", "app"));
+    service.terminate().await;
+}
+
 /// What it execs is another file than the one that lies there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_is_started_by_its_path() {
