@@ -46,8 +46,8 @@ enum Phase {
         state: u32,
         /// The listeners that were handed over, in their order.
         handed_over: Vec<ListenerNote>,
-        /// How the successor has ended.
-        end: Option<End>,
+        /// The successor, and how it has ended.
+        end: Option<(Pid, End)>,
     },
 }
 
@@ -82,7 +82,7 @@ impl Supervisor {
         pause::at(Point::Asked);
         let asked =
             Asked { attempt: self.attempts, signal, program: self.launch.program().display().to_string() };
-        let deadline = Instant::now().checked_add(self.report.hooks_timeout + ANSWER_TIME);
+        let deadline = Instant::now().checked_add(self.report.hooks_timeout.saturating_add(ANSWER_TIME));
         self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline });
         match self.serving() {
             Some(serving) => serving.say(Message::Ask(asked)),
@@ -91,17 +91,22 @@ impl Supervisor {
     }
 
     /// The generation that served is not there any more, and nobody wanted that.
-    pub(super) fn replace_dead(&mut self, pid: Pid, end: End) {
-        let now = Instant::now();
+    pub(super) fn replace_dead(&mut self, dead: &Dead) {
+        let (now, generation) = (Instant::now(), dead.generation());
         match self.deaths.delay(now, self.report.respawn) {
             Some(delay) => {
-                event!(ERROR, "the generation has ended: replacing it", generation = pid, how = end);
+                event!(
+                    ERROR,
+                    "the generation has ended: replacing it",
+                    generation = generation,
+                    how = dead.how
+                );
                 let deadline = Some(now + delay);
                 self.attempt = Some(Attempt { cause: Cause::Death, phase: Phase::Waiting, deadline });
             }
             None => {
-                event!(ERROR, "the generation has ended: giving up", generation = pid, how = end);
-                self.give_up(status_of(end));
+                event!(ERROR, "the generation has ended: giving up", generation = generation, how = dead.how);
+                self.give_up(dead.status);
             }
         }
     }
@@ -198,9 +203,9 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn on_end_of_successor(&mut self, how: End) {
+    pub(super) fn on_end_of_successor(&mut self, pid: Pid, how: End) {
         if let Some(Attempt { phase: Phase::Replacing { end, .. }, .. }) = &mut self.attempt {
-            *end = Some(how);
+            *end = Some((pid, how));
         }
         self.happened(Happened::Ended(how));
     }
@@ -321,7 +326,11 @@ impl Supervisor {
             self.on_failure(attempt, reason);
         }
         self.stop_if_nothing_is_under_way();
-        if let (None, Some(signal)) = (&self.attempt, self.again.take()) {
+        // One that has died is replaced first; and who has given up restarts nothing.
+        if self.attempt.is_none()
+            && self.status.is_none()
+            && let Some(signal) = self.again.take()
+        {
             self.begin_restart(signal);
         }
     }
@@ -336,20 +345,42 @@ impl Supervisor {
         }
         match (attempt.cause, end) {
             _ if self.stop.is_some() => {}
-            (Cause::First, Some(End::Exited(status))) => {
+            (Cause::First, Some((_, End::Exited(status)))) => {
                 // It has said why.
                 self.give_up(status_of(End::Exited(status)));
             }
             (Cause::First, end) => {
                 event!(ERROR, "the first generation does not serve", reason = reason);
-                self.give_up(end.map_or(1, status_of));
+                self.give_up(end.map_or(1, |(_, end)| status_of(end)));
             }
-            (Cause::Death, Some(End::Exited(2))) => self.give_up(2),
+            (Cause::Death, Some((_, End::Exited(2)))) => self.give_up(2),
             (Cause::Restart | Cause::Death, end) => {
                 event!(WARN, "restart called off", pid = getpid(), reason = reason);
-                self.replace_dead(getpid(), end.unwrap_or(End::Untold));
+                self.replace_dead(&end.map_or_else(|| Dead::unborn(reason), |(pid, end)| Dead::of(pid, end)));
             }
         }
+    }
+}
+
+/// A generation that nobody wanted to end.
+pub(super) struct Dead {
+    /// Unless it could not even be started.
+    pid: Option<Pid>,
+    how: String,
+    status: u8,
+}
+
+impl Dead {
+    pub(super) fn of(pid: Pid, end: End) -> Self {
+        Self { pid: Some(pid), how: end.to_string(), status: status_of(end) }
+    }
+
+    fn unborn(reason: String) -> Self {
+        Self { pid: None, how: reason, status: 1 }
+    }
+
+    fn generation(&self) -> String {
+        self.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string())
     }
 }
 

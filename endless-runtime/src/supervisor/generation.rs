@@ -9,7 +9,7 @@ use nix::poll::PollFlags;
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 
-use super::program::{Identity, Program, identity};
+use super::program::{Identity, Program};
 use crate::error::describe;
 use crate::handover::PROTOCOL;
 use crate::handover::launch::Launch;
@@ -79,7 +79,7 @@ impl Generation {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (near, far) = UnixStream::pair().map_err(failed)?;
         near.set_nonblocking(true).map_err(failed)?;
-        let file = identity(launch.program());
+        let file = program.identity(launch);
         let pid = program.start(launch, far.into(), blocked).map_err(failed)?;
         pause::at(Point::Started);
         let mut generation = Self::resumed(pid, Role::Starting, file, near);

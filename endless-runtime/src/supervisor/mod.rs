@@ -32,7 +32,7 @@ use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pid_file;
 use crate::signal::{Judge, Received, Signal, ignored_now};
-use attempt::Attempt;
+use attempt::{Attempt, Dead};
 use deaths::Deaths;
 use echoes::Echoes;
 use generation::{Generation, Heard, Listener, Role};
@@ -224,7 +224,7 @@ impl Supervisor {
     fn on_end(&mut self, pid: Pid, end: End) {
         let Some(at) = self.generations.iter().position(|generation| generation.pid == pid) else { return };
         match self.generations.remove(at).role {
-            Role::Starting => self.on_end_of_successor(end),
+            Role::Starting => self.on_end_of_successor(pid, end),
             Role::Serving => self.on_end_of_serving(pid, end),
             Role::Draining if end == End::Exited(0) => {}
             Role::Draining => {
@@ -242,7 +242,7 @@ impl Supervisor {
             }
             // As it wanted, or as it will each time.
             End::Exited(0 | 2) => self.give_up(status_of(end)),
-            _ => self.replace_dead(pid, end),
+            _ => self.replace_dead(&Dead::of(pid, end)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fs::{File, metadata};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
@@ -25,12 +25,21 @@ pub(super) enum Program {
 }
 
 impl Program {
-    /// What `pid` runs, if it is the file that lay on the path when it was started.
+    /// What `pid` runs, if it is the file that it was started from.
     pub(super) fn of(pid: Pid, started: Identity) -> Self {
         let held =
             File::options().read(true).custom_flags(OFlag::O_PATH.bits()).open(format!("/proc/{pid}/exe"));
         let same = |file: &File| file.metadata().is_ok_and(|file| Some((file.dev(), file.ino())) == started);
         held.ok().filter(same).map_or(Self::OfPath, Self::Held)
+    }
+
+    /// Which file that is, or lies there now.
+    pub(super) fn identity(&self, launch: &Launch) -> Identity {
+        let file = match self {
+            Self::OfPath => metadata(launch.program()),
+            Self::Held(file) => file.metadata(),
+        };
+        file.ok().map(|file| (file.dev(), file.ino()))
     }
 
     pub(super) fn start(&self, launch: &Launch, channel: OwnedFd, blocked: &[Signal]) -> io::Result<Pid> {
@@ -59,9 +68,4 @@ impl Program {
 
 fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// What lies on `path` now.
-pub(super) fn identity(path: &Path) -> Identity {
-    metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

@@ -83,6 +83,8 @@ pub(crate) fn routes() -> Router {
         .route("/block", get(block))
         .route("/spawn", get(spawn))
         .route("/spawn_self", get(spawn_self))
+        .route("/exit", get(exit))
+        .route("/pid", get(|| async { endless::pid().to_string() }))
         .route("/panic", get(|| async { panicking::<()>() }))
         .route("/panic_when_draining", get(panic_when_draining))
         .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
@@ -182,6 +184,11 @@ async fn ends(
 #[derive(Deserialize)]
 struct Status {
     status: u16,
+}
+
+/// Ends the process on the spot.
+async fn exit(Query(Status { status }): Query<Status>) {
+    std::process::exit(status.into())
 }
 
 /// A status without a body.
