@@ -31,6 +31,8 @@ pub(crate) struct ConnectionState {
     head_began: Mutex<Option<Instant>>,
     /// Anything has come since the connection was told to leave.
     heard: AtomicBool,
+    /// The answer that is about to be written hands the connection over.
+    upgrading: AtomicBool,
     /// The numbers of HTTP/2 requests without a whole response, where they are asked for.
     unanswered: OnceLock<Mutex<BTreeSet<u64>>>,
     leaving: AtomicBool,
@@ -138,6 +140,15 @@ impl ConnectionState {
         if self.unflushed.load(Relaxed) {
             self.unflushed.store(false, Relaxed);
         }
+    }
+
+    /// HTTP/1's connection is handed over after the answer that comes next.
+    pub(crate) fn upgrades(&self) {
+        self.upgrading.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.load(Relaxed)
     }
 
     /// Asks the connection to leave: finish what is in flight, take nothing new after the idle grace.
