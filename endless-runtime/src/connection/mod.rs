@@ -31,7 +31,7 @@ use patience::Patience;
 pub(crate) use refusal::refusal;
 use request::Requests;
 use state::Awaited;
-pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};
+pub(crate) use state::{Acceptor, Connections, Occupancy, Reading, Registered, Totals};
 pub(crate) use timer::Timer;
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).

@@ -234,10 +234,18 @@ impl Drop for Reading {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     table: Mutex<Table>,
-    /// Told whenever the last one, or the acceptor, is gone.
-    emptied: Arc<Notify>,
+    occupancy: Arc<Occupancy>,
     /// Told whenever one is gone.
     parted: Notify,
+}
+
+/// What all servers' connections tell, to one listener each.
+#[derive(Debug, Default)]
+pub(crate) struct Occupancy {
+    /// Told whenever a server has lost its last connection or its acceptor.
+    pub(crate) emptied: Notify,
+    /// Told whenever a server has a first connection.
+    pub(crate) begun: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -258,8 +266,8 @@ pub(crate) struct Totals {
 }
 
 impl Connections {
-    pub(crate) fn new(emptied: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), emptied, parted: Notify::new() })
+    pub(crate) fn new(occupancy: Arc<Occupancy>) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), occupancy, parted: Notify::new() })
     }
 
     /// Counts the acceptor, without which a connection could still come after the last one is gone.
@@ -273,6 +281,9 @@ impl Connections {
         let mut table = self.table();
         let key = table.next;
         table.next += 1;
+        if table.live.is_empty() {
+            self.occupancy.begun.notify_one();
+        }
         table.live.insert(key, Arc::clone(&state));
         if table.leaving {
             state.leave();
@@ -296,6 +307,10 @@ impl Connections {
             }
             parted.await;
         }
+    }
+
+    pub(crate) fn has_any(&self) -> bool {
+        !self.table().live.is_empty()
     }
 
     /// Whether there is none and there will be none.
@@ -328,7 +343,7 @@ pub(crate) struct Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.connections.table().accepting = false;
-        self.connections.emptied.notify_one();
+        self.connections.occupancy.emptied.notify_one();
     }
 }
 
@@ -353,7 +368,7 @@ impl Drop for Registered {
         table.finished.requests += self.state.requests.load(Relaxed);
         self.connections.parted.notify_one();
         if table.live.is_empty() {
-            self.connections.emptied.notify_one();
+            self.connections.occupancy.emptied.notify_one();
         }
     }
 }
