@@ -263,6 +263,13 @@ fn internal_error<B>(error: &(dyn std::error::Error + 'static)) -> Response<Opti
     empty(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// Hyper cuts the connection, or resets the stream, and says nothing.
+fn body_error(error: impl Into<BoxError>) -> BoxError {
+    let error = error.into();
+    event!(ERROR, "the body of a response failed", error = error);
+    error
+}
+
 pin_project! {
     /// The user's response body, whose end is the request's end.
     pub(crate) struct ResponseBody<B> {
@@ -286,7 +293,7 @@ impl<B: http_body::Body<Error: Into<BoxError>>> http_body::Body for ResponseBody
             return Poll::Ready(Some(Err(late.into())));
         }
         match this.body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx).map_err(Into::into),
+            Some(body) => body.poll_frame(cx).map_err(body_error),
             None => Poll::Ready(None),
         }
     }
