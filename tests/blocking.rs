@@ -1,5 +1,5 @@
-//! A handler that blocks its thread: others are served, and restarts done. What sees to that sleeps while nobody
-//! is connected.
+//! A handler that blocks its thread: others are served, and restarts done. What sees to that sleeps while
+//! nobody is connected.
 
 mod support;
 

@@ -1,9 +1,10 @@
 //! Keeps the user's runtime listening while a handler blocks one of its threads.
 //!
 //! Of tokio's threads one waits for I/O and timers in the place of all. When it takes up what has come, and
-//! that is a single task, it wakes no other thread to wait in its place; if that task then blocks, nobody hears
-//! of anything any more, although other threads have nothing to do. Any task that is spawned from outside wakes
-//! one of them, which waits from then on. The control thread spawns it, because it waits for nobody.
+//! that is a single task, it wakes no other thread to wait in its place; if that task then blocks, nobody
+//! hears of anything any more, although other threads have nothing to do. Any task that is spawned from
+//! outside wakes one of them, which waits from then on. The control thread spawns it, because it waits for
+//! nobody.
 
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 //! HTTP/1 and HTTP/2 are told apart here rather than by hyper-util, because how a connection leaves differs
 //! between the two and needs hyper's connection at hand.
 
+mod farewell;
 mod frames;
+mod heads;
 mod http1;
 mod http2;
 mod info;

@@ -29,8 +29,10 @@ pub(crate) struct ConnectionState {
     left_unread: AtomicBool,
     /// When the head began that is still on its way, for those who ask when a request began.
     head_began: Mutex<Option<Instant>>,
-    /// Anything has come since the connection was told to leave.
-    heard: AtomicBool,
+    /// Some of an HTTP/2 answer has gone out since somebody asked.
+    answers: AtomicBool,
+    /// The client of HTTP/2 knows that the connection ends, and with which stream.
+    parts: AtomicBool,
     /// The answer that is about to be written hands the connection over.
     upgrading: AtomicBool,
     /// The numbers of HTTP/2 requests without a whole response, where they are asked for.
@@ -89,7 +91,6 @@ impl ConnectionState {
         if self.in_flight.load(Relaxed) == 0 {
             self.in_head.store(true, Relaxed);
         }
-        self.heard.store(true, Relaxed);
     }
 
     /// Whether the client has sent, or is sending, what nobody has read as part of a request.
@@ -97,9 +98,23 @@ impl ConnectionState {
         self.in_head.load(Relaxed) || self.left_unread.load(Relaxed)
     }
 
-    /// Whether anything has come since this was last asked.
-    pub(crate) fn take_heard(&self) -> bool {
-        self.heard.swap(false, Relaxed)
+    /// Some of an HTTP/2 answer has gone out.
+    pub(crate) fn answers(&self) {
+        self.answers.store(true, Relaxed);
+    }
+
+    /// Whether some of an answer has gone out since this was last asked.
+    pub(crate) fn take_answers(&self) -> bool {
+        self.answers.swap(false, Relaxed)
+    }
+
+    /// HTTP/2's last GOAWAY has gone out: the connection ends when its client has taken what it asked for.
+    pub(crate) fn parts(&self) {
+        self.parts.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_parting(&self) -> bool {
+        self.parts.load(Relaxed)
     }
 
     pub(crate) fn head_began(&self, at: Instant) {
