@@ -4,6 +4,7 @@
 
 mod address;
 mod api;
+mod awake;
 mod beside;
 mod body;
 mod config;

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::awake;
 use crate::error::{Error, Result, describe};
 use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
@@ -143,6 +144,7 @@ impl Control {
 
     /// Ends with the process.
     async fn live(mut self) {
+        tokio::spawn(awake::keep(self.process));
         loop {
             tokio::select! {
                 // What was asked before is done before: a hook's signal is caught before its server serves.

@@ -76,6 +76,7 @@ pub(crate) fn routes() -> Router {
         .route("/restart", get(restart))
         .route("/shutdown", get(|| async { endless::shutdown() }))
         .route("/until_draining", get(until_draining))
+        .route("/large_when_draining", any(large_when_draining))
         .route("/echo", any(echo))
         .route("/block_the_log", get(|| async { block_the_log() }))
         .route("/hang", get(hang))
@@ -194,6 +195,12 @@ async fn exit(Query(Status { status }): Query<Status>) {
 /// A status without a body.
 async fn empty(Query(Status { status }): Query<Status>) -> StatusCode {
     StatusCode::from_u16(status).expect("the tests ask for real ones")
+}
+
+/// More than a socket takes before its client reads.
+async fn large_when_draining() -> String {
+    endless::draining().await;
+    "large".repeat(2_000_000)
 }
 
 /// The body of the request once more, a pause until the drain has begun, and the trailers of the request.
