@@ -133,7 +133,7 @@ async fn a_successor_that_adds_one_is_respawned_with_it() {
     let is_new = |line: &Line| {
         line.message() == Some("listening")
             && line.field("pid") == Some(&of_successor)
-            && line.field("address") != Some(&*service.lines()[0].field("address").unwrap_or_default())
+            && line.field("address") != Some(service.lines()[0].field("address").unwrap_or_default())
     };
     let line = service.wait_for(mark, is_new, PATIENCE).await;
     let added: SocketAddr = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
