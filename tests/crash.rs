@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Connection, PATIENCE, Response, Supervised, alive, declarative, freeze, patiently, restarts};
+use support::{Connection, Response, Supervised, alive, declarative, freeze, patiently, restarts};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
