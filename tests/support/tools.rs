@@ -33,7 +33,7 @@ fn package_of(tool: &str) -> &str {
         "h2load" => "nghttp2-client",
         "nghttp" => "nghttp2-client",
         "ss" | "ip" => "iproute2",
-        "ps" | "pkill" => "procps",
+        "pgrep" | "pkill" | "ps" => "procps",
         "setsid" | "script" | "prlimit" | "unshare" => "util-linux",
         "nohup" => "coreutils",
         same => same,
