@@ -83,6 +83,7 @@ pub(crate) fn routes() -> Router {
         .route("/block", get(block))
         .route("/spawn", get(spawn))
         .route("/spawn_self", get(spawn_self))
+        .route("/orphan", get(orphan))
         .route("/panic", get(|| async { panicking::<()>() }))
         .route("/panic_when_draining", get(panic_when_draining))
         .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
@@ -317,6 +318,13 @@ async fn spawn_self() -> String {
             end => return end.unwrap_or_default(),
         }
     }
+}
+
+/// Starts a process that soon has no parent, and lives a little longer; returns its PID.
+async fn orphan() -> Vec<u8> {
+    let script = "sleep 0.3 >/dev/null 2>&1 & echo $!";
+    let output = Command::new("sh").args(["-c", script]).output().await.expect("a shell");
+    output.stdout
 }
 
 async fn hang() {
