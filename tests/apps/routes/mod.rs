@@ -86,6 +86,7 @@ pub(crate) fn routes() -> Router {
         .route("/spawn_self", get(spawn_self))
         .route("/exit", get(exit))
         .route("/pid", get(|| async { endless::pid().to_string() }))
+        .route("/orphan", get(orphan))
         .route("/panic", get(|| async { panicking::<()>() }))
         .route("/panic_when_draining", get(panic_when_draining))
         .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
@@ -331,6 +332,13 @@ async fn spawn_self() -> String {
             end => return end.unwrap_or_default(),
         }
     }
+}
+
+/// Starts a process that soon has no parent, and lives a little longer; returns its PID.
+async fn orphan() -> Vec<u8> {
+    let script = "sleep 0.3 >/dev/null 2>&1 & echo $!";
+    let output = Command::new("sh").args(["-c", script]).output().await.expect("a shell");
+    output.stdout
 }
 
 async fn hang() {
