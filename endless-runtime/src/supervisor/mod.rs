@@ -158,9 +158,8 @@ impl Supervisor {
     fn on_heard(&mut self, pid: Pid, heard: Heard) {
         let Some(role) = self.generation(pid).map(|generation| generation.role) else { return };
         match (role, heard) {
-            (Role::Starting | Role::Serving, Heard::Said(Message::Signal(signal))) => {
-                self.on_relayed(signal, pid)
-            }
+            // Also from one that drains: it said so before it knew that it has handed over.
+            (_, Heard::Said(Message::Signal(signal))) => self.on_relayed(signal, pid),
             (Role::Starting, heard) => self.on_heard_of_successor(heard),
             (Role::Serving, Heard::Relisted) => self.take_stock(pid),
             (Role::Serving, Heard::Said(message)) => self.on_heard_of_predecessor(message),
