@@ -46,8 +46,8 @@ enum Phase {
         state: u32,
         /// The listeners that were handed over, in their order.
         handed_over: Vec<ListenerNote>,
-        /// How the successor has ended.
-        end: Option<End>,
+        /// Which process the successor was, and how it has ended.
+        end: Option<(Pid, End)>,
     },
 }
 
@@ -198,9 +198,9 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn on_end_of_successor(&mut self, how: End) {
+    pub(super) fn on_end_of_successor(&mut self, pid: Pid, how: End) {
         if let Some(Attempt { phase: Phase::Replacing { end, .. }, .. }) = &mut self.attempt {
-            *end = Some(how);
+            *end = Some((pid, how));
         }
         self.happened(Happened::Ended(how));
     }
@@ -336,18 +336,19 @@ impl Supervisor {
         }
         match (attempt.cause, end) {
             _ if self.stop.is_some() => {}
-            (Cause::First, Some(End::Exited(status))) => {
+            (Cause::First, Some((_, End::Exited(status)))) => {
                 // It has said why.
                 self.give_up(status_of(End::Exited(status)));
             }
             (Cause::First, end) => {
                 event!(ERROR, "the first generation does not serve", reason = reason);
-                self.give_up(end.map_or(1, status_of));
+                self.give_up(end.map_or(1, |(_, end)| status_of(end)));
             }
-            (Cause::Death, Some(End::Exited(2))) => self.give_up(2),
+            (Cause::Death, Some((_, End::Exited(2)))) => self.give_up(2),
             (Cause::Restart | Cause::Death, end) => {
                 event!(WARN, "restart called off", pid = getpid(), reason = reason);
-                self.replace_dead(getpid(), end.unwrap_or(End::Untold));
+                let (pid, end) = end.unwrap_or((getpid(), End::Untold));
+                self.replace_dead(pid, end);
             }
         }
     }

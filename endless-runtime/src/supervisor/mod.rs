@@ -199,7 +199,7 @@ impl Supervisor {
     fn on_end(&mut self, pid: Pid, end: End) {
         let Some(at) = self.generations.iter().position(|generation| generation.pid == pid) else { return };
         match self.generations.remove(at).role {
-            Role::Starting => self.on_end_of_successor(end),
+            Role::Starting => self.on_end_of_successor(pid, end),
             Role::Serving => self.on_end_of_serving(pid, end),
             Role::Draining if end == End::Exited(0) => {}
             Role::Draining => {
