@@ -40,7 +40,7 @@ hostile:
 # ROW=WORDS, only rows with these words.
 faults:
     for round in 1 2 3; do FULL=1 cargo test --locked --test faults_starting --test faults_messages --test faults_predecessor || exit 1; done
-    FULL=1 TIMES=20 cargo test --locked --test faults -- --nocapture
+    FULL=1 TIMES=20 cargo test --locked --test faults --test faults_supervised -- --nocapture
 
 # What a request costs, against bare hyper 1.
 bench pairs="31":

@@ -6,7 +6,8 @@
 //! process waits there, and a file `NAME.PID` says that it does. What waits is the thread that decides; the
 //! user's runtime goes on.
 
-/// A point of a restart; of the predecessor's side, and then of the successor's, each in its order.
+/// A point of a restart; of the predecessor's side, and then of the successor's, each in its order. Under a
+/// supervisor, what the predecessor's side decides is decided there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
     /// A restart was asked for, and no hook has run.
@@ -39,7 +40,7 @@ pub(crate) enum Point {
     HeardAsk,
     /// A supervisor wants nothing to be accepted; this process accepts.
     HeardPause,
-    /// The supervisor knows that this process accepts nothing.
+    /// This process accepts nothing, and its supervisor has not heard so yet.
     SaidPaused,
 
     /// Before anything else in the successor.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -18,6 +19,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// To which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
+    Supervisor,
     Predecessor,
     Successor,
 }
@@ -56,7 +58,7 @@ impl Fault {
                 // It accepts nothing between our look and its end.
                 freeze(&site.app, pid).await;
                 let lost = accepted_by(pid, site.address);
-                site.app.signal(pid, Signal::SIGKILL);
+                site.kill(pid);
                 patiently(gone(pid)).await;
                 return lost;
             }
@@ -64,10 +66,14 @@ impl Fault {
                 freeze(&site.app, pid).await;
                 thaw(&site.app, pid);
             }
-            Self::Halt => freeze(&site.app, pid).await,
+            Self::Halt => {
+                freeze(&site.app, pid).await;
+                site.expect_killed(pid);
+                return accepted_by(pid, site.address);
+            }
             Self::Signal(signal) => {
                 let lost = accepted_by(pid, site.address);
-                site.app.signal(pid, signal);
+                send(site, pid, signal);
                 patiently(delivered(pid, signal)).await;
                 // The hammer falls on what a process that drains has accepted.
                 return if signal == Signal::SIGUSR2 { lost } else { BTreeSet::new() };
@@ -75,6 +81,15 @@ impl Fault {
         }
         BTreeSet::new()
     }
+}
+
+/// By a process of its own, as from somebody's shell: the same signal from the same process to several of a
+/// service would be one to all of them.
+pub(crate) fn send(site: &Site, pid: u32, signal: Signal) {
+    assert!(site.app.processes().contains(&pid), "{pid} is no living process of this server");
+    let name = signal.as_str().strip_prefix("SIG").expect("they all begin with that");
+    let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(sent.expect("there is a shell").success(), "cannot send {signal} to {pid}");
 }
 
 /// Waits until nothing of the process is left but what its parent may ask for.

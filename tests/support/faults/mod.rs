@@ -10,9 +10,13 @@ mod outcome;
 mod points;
 mod row;
 mod site;
+mod starts;
+mod table;
 
-pub(crate) use fault::{Fault, Side};
-pub(crate) use outcome::{Ended, Outcome, disturb, pid_in, start_badly};
+pub(crate) use fault::{Fault, Side, send};
+pub(crate) use outcome::{Ended, Outcome, Restart, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};
 pub(crate) use row::{Row, run_all};
 pub(crate) use site::{Mode, Setup, Site, User, assert_no_other_loss, load};
+pub(crate) use starts::{FINER_STARTS, SAME, STARTS, Start, UNPRIVILEGED};
+pub(crate) use table::{Column, Happening, missing_in, row, rows_of};

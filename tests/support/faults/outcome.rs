@@ -32,6 +32,10 @@ pub(crate) enum Outcome {
     SuccessorBindsAnew,
     /// Whoever had the listeners was killed.
     NobodyServes,
+    /// Whoever was to serve was killed; its supervisor has started another one, with the same listeners.
+    Replaced,
+    /// The supervisor was killed; whoever served has ended in an orderly way, and whoever did not at once.
+    Orphaned,
 }
 
 /// Who serves in the end.
@@ -43,12 +47,12 @@ pub(crate) enum Ended {
 
 impl Outcome {
     fn is_end(self) -> bool {
-        matches!(self, Self::Stopped | Self::NobodyServes)
+        matches!(self, Self::Stopped | Self::NobodyServes | Self::Orphaned)
     }
 
     /// Whether the listeners, and with them their queues, are kept by somebody.
     fn keeps_listeners(self) -> bool {
-        !matches!(self, Self::NobodyServes | Self::SuccessorBindsAnew)
+        !matches!(self, Self::NobodyServes | Self::SuccessorBindsAnew | Self::Orphaned)
     }
 }
 
@@ -60,13 +64,20 @@ pub(crate) struct Restart<'a> {
     first: u32,
 }
 
+impl<'a> Restart<'a> {
+    pub(crate) fn of(site: &'a Site) -> Self {
+        Self { site, mark: site.app.mark(), first: site.first }
+    }
+}
+
 /// Stops a restart at `step`, does the worst, lets it go on, and finds the outcome.
 pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, outcome: Outcome) {
     let site = Site::open(setup).await;
-    let restart = Restart { site: &site, mark: site.app.mark(), first: site.app.first_pid() };
+    let restart = Restart::of(&site);
     let witnesses = Witnesses::call(&site, outcome).await;
     let successor = restart.reach(step).await;
     let target = match side {
+        Side::Supervisor => site.supervisor().expect("there is one"),
         Side::Predecessor => restart.first,
         Side::Successor => successor.expect("there is one"),
     };
@@ -77,11 +88,12 @@ pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, 
     if outcome.keeps_listeners() {
         waiting.push(site.ask("/hello").await);
     }
-    if step.nobody_accepts() {
+    if step.nobody_accepts() && outcome.keeps_listeners() {
         restart.has_accepted_none(&waiting, successor).await;
     }
     let target_lives = fault != Fault::Kill && fault != Fault::Halt;
-    restart.let_go(step, (side == Side::Predecessor || target_lives).then_some(successor).flatten()).await;
+    let will_serve = side == Side::Predecessor || target_lives;
+    restart.let_go(step, will_serve.then_some(successor).flatten()).await;
 
     let ended = restart.finds(outcome).await;
     if outcome.keeps_listeners() {
@@ -93,7 +105,7 @@ pub(crate) async fn disturb(setup: Setup, step: Step, fault: Fault, side: Side, 
 
 /// Breaks what the next generation starts from, restarts, finds the outcome, and makes it whole again.
 pub(crate) async fn start_badly(site: Site, spoil: impl FnOnce(&Site), outcome: Outcome) {
-    let restart = Restart { site: &site, mark: site.app.mark(), first: site.app.first_pid() };
+    let restart = Restart::of(&site);
     let witnesses = Witnesses::call(&site, outcome).await;
     spoil(&site);
     site.hang_up(restart.first);
@@ -108,15 +120,22 @@ pub(crate) async fn start_badly(site: Site, spoil: impl FnOnce(&Site), outcome: 
 }
 
 impl Restart<'_> {
-    /// Asks for a restart, and waits until the two have come to `step`; returns the successor.
-    async fn reach(&self, step: Step) -> Option<u32> {
-        let points = &self.site.points;
-        points.hold(step.predecessor);
-        step.successor.iter().for_each(|point| points.hold(*point));
-        self.site.hang_up(self.first);
-        assert_eq!(points.reached(step.predecessor).await, self.first);
+    /// Asks for a restart, and waits until all have come to `step`; returns the successor.
+    pub(crate) async fn reach(&self, step: Step) -> Option<u32> {
+        let (points, first) = (&self.site.points, self.first);
+        step.points().into_iter().for_each(|point| points.hold(point));
+        self.site.hang_up(first);
+        let supervisor = self.site.supervisor();
+        if let Some(point) = step.supervisor {
+            points.reached_by(point, |pid| Some(pid) == supervisor).await;
+        }
+        if let Some(point) = step.predecessor {
+            points.reached_by(point, |pid| pid == first).await;
+        }
         match step.successor {
-            Some(point) => Some(points.reached(point).await),
+            Some(point) => {
+                Some(points.reached_by(point, |pid| pid != first && Some(pid) != supervisor).await)
+            }
             None => None,
         }
     }
@@ -132,20 +151,18 @@ impl Restart<'_> {
         }
     }
 
-    /// Lets both go on; a predecessor that counts the seconds until a confirmation, only when the successor
-    /// has had all the time that it needs.
+    /// Lets all go on; whoever counts the seconds until a confirmation, only when the successor has had all the
+    /// time that it needs.
     async fn let_go(&self, step: Step, living_successor: Option<u32>) {
-        let points = &self.site.points;
-        if let Some(point) = step.successor {
-            points.release(point);
+        for point in step.points() {
+            if let (Point::SaidGo, Some(pid)) = (point, living_successor) {
+                self.site.says(self.mark, pid, "serving").await;
+            }
+            self.site.points.release(point);
         }
-        if let (Point::SaidGo, Some(pid)) = (step.predecessor, living_successor) {
-            self.site.says(self.mark, pid, "serving").await;
-        }
-        points.release(step.predecessor);
     }
 
-    async fn finds(&self, outcome: Outcome) -> Ended {
+    pub(crate) async fn finds(&self, outcome: Outcome) -> Ended {
         match outcome {
             Outcome::Restarted => self.finds_restarted(1).await,
             Outcome::RestartedTwice => self.finds_restarted(2).await,
@@ -156,6 +173,8 @@ impl Restart<'_> {
             Outcome::SuccessorGoesOn => self.finds_alone(self.site.address).await,
             Outcome::SuccessorBindsAnew => self.finds_bound_anew().await,
             Outcome::NobodyServes => self.finds_nobody().await,
+            Outcome::Replaced => self.finds_replaced().await,
+            Outcome::Orphaned => self.finds_orphaned().await,
         }
     }
 
@@ -166,7 +185,7 @@ impl Restart<'_> {
             let line = self.site.says(self.mark, serving, "handed over").await;
             let successor = pid_in(&line, "successor");
             self.site.says(self.mark, successor, "serving").await;
-            assert_eq!(self.site.app.exit(serving).await.code(), Some(0));
+            self.site.ends_well(serving).await;
             assert_eq!(self.site.said(serving, "handed over"), 1);
             serving = successor;
         }
@@ -175,7 +194,7 @@ impl Restart<'_> {
 
     async fn finds_taken_over(&self) -> Ended {
         let line = self.site.says(self.mark, self.first, "handed over").await;
-        assert_eq!(self.site.app.exit(self.first).await.code(), Some(0));
+        self.site.ends_well(self.first).await;
         Ended::Served { by: pid_in(&line, "successor"), at: self.site.address }
     }
 
@@ -184,7 +203,11 @@ impl Restart<'_> {
         let reason = line.field("reason").expect("a reason");
         assert!(reasons.iter().any(|words| reason.contains(words)), "{reason:?} is none of {reasons:?}");
         assert_eq!(self.site.said(self.first, "restart called off"), 1);
-        assert_eq!(children(self.first), [0; 0], "the successor is gone and reaped");
+        let (starter, left) = match self.site.supervisor() {
+            None => (self.first, vec![]),
+            Some(supervisor) => (supervisor, vec![self.first]),
+        };
+        assert_eq!(children(starter), left, "the successor is gone and reaped");
         Ended::Served { by: self.first, at: self.site.address }
     }
 
@@ -201,8 +224,7 @@ impl Restart<'_> {
     }
 
     async fn finds_stopped(&self) -> Ended {
-        assert_eq!(self.site.app.exit(self.first).await.code(), Some(0));
-        self.site.app.ended().await;
+        self.site.is_over(self.first).await;
         let lines = self.site.app.lines();
         for line in lines.iter().filter(|line| line.message() == Some("serving")) {
             self.site.says(self.mark, pid_in(line, "pid"), "drained").await;
@@ -211,7 +233,7 @@ impl Restart<'_> {
     }
 
     async fn finds_alone(&self, address: SocketAddr) -> Ended {
-        assert_eq!(self.site.app.exit(self.first).await.code(), None, "it was killed");
+        self.site.is_dead(self.first).await;
         let served = |line: &Line| line.message() == Some("serving") && line.field("generation") == Some("1");
         let line = self.site.app.wait_for(self.mark, served, PATIENCE).await;
         let successor = pid_in(&line, "pid");
@@ -219,6 +241,36 @@ impl Restart<'_> {
         let listening = self.site.says(self.mark, successor, "listening").await;
         assert_eq!(listening.field("address"), Some(address.to_string().as_str()));
         Ended::Served { by: successor, at: address }
+    }
+
+    /// A third generation has come, and the queue was kept meanwhile.
+    async fn finds_replaced(&self) -> Ended {
+        let told = |line: &Line| line.message() == Some("the generation has ended: replacing it");
+        let line = self.site.app.wait_for(self.mark, told, PATIENCE).await;
+        let serving = self.site.app.wait_for_message(line.after(), "serving").await;
+        self.site.expect_killed(pid_in(&line, "generation"));
+        // One that had confirmed was a generation; one that had not was none.
+        let generation = 1 + self.site.said(self.first, "handed over");
+        assert_eq!(serving.field("generation"), Some(generation.to_string().as_str()));
+        let by = pid_in(&serving, "pid");
+        let listening = self.site.says(self.mark, by, "listening").await;
+        assert_eq!(listening.field("address"), Some(self.site.address.to_string().as_str()));
+        Ended::Served { by, at: self.site.address }
+    }
+
+    async fn finds_orphaned(&self) -> Ended {
+        let (app, supervisor) = (&self.site.app, self.site.supervisor().expect("there was one"));
+        assert_eq!(app.exit(supervisor).await.code(), None, "it was killed");
+        patiently(app.ended()).await;
+        for pid in app.generations().into_iter().filter(|pid| *pid != supervisor) {
+            let has_served = self.site.said(pid, "serving") > 0;
+            assert_eq!(self.site.said(pid, "drained"), usize::from(has_served), "{pid}");
+            assert_eq!(app.exit(pid).await.code(), Some(i32::from(!has_served)), "{pid}");
+        }
+        if self.site.said(self.first, "handed over") == 0 {
+            assert_eq!(self.site.said(self.first, "the supervisor is lost: this process ends"), 1);
+        }
+        Ended::Over
     }
 
     async fn finds_bound_anew(&self) -> Ended {

@@ -17,31 +17,49 @@ pub(crate) use pause::Point;
 /// How often the folder is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Two processes at rest at the same moment of a restart.
-#[derive(Clone, Copy, Debug)]
+/// The processes of a server at rest at the same moment of a restart. One that has no point there waits for the
+/// others, or does not exist.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Step {
-    pub(crate) predecessor: Point,
-    /// `None` while there is no successor.
+    pub(crate) supervisor: Option<Point>,
+    pub(crate) predecessor: Option<Point>,
     pub(crate) successor: Option<Point>,
 }
 
 impl Step {
+    pub(crate) const fn new(
+        supervisor: Option<Point>,
+        predecessor: Option<Point>,
+        successor: Option<Point>,
+    ) -> Self {
+        Self { supervisor, predecessor, successor }
+    }
+
+    /// Each once: two processes may stop at the same one.
+    pub(crate) fn points(self) -> Vec<Point> {
+        let mut points: Vec<Point> =
+            [self.successor, self.predecessor, self.supervisor].into_iter().flatten().collect();
+        points.dedup();
+        points
+    }
+
+    pub(crate) fn has(self, point: Point) -> bool {
+        self.points().contains(&point)
+    }
+
     /// Whether connections wait in the kernel's queue: the predecessor accepts no more, and the successor not
     /// yet.
     pub(crate) fn nobody_accepts(self) -> bool {
-        let has_paused =
-            matches!(self.predecessor, Point::Paused | Point::SaidGo | Point::HeardConfirmed | Point::LetGo);
+        let paused = [Point::SaidPaused, Point::Paused, Point::SaidGo, Point::HeardConfirmed, Point::LetGo];
         let will_open = matches!(self.successor, Some(Point::SaidReady | Point::HeardGo | Point::Confirmed));
-        has_paused && will_open
+        paused.into_iter().any(|point| self.has(point)) && will_open
     }
 }
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.successor {
-            Some(successor) => write!(f, "{:?}/{successor:?}", self.predecessor),
-            None => write!(f, "{:?}", self.predecessor),
-        }
+        let all = [self.supervisor, self.predecessor, self.successor].into_iter().flatten();
+        f.write_str(&all.map(|point| format!("{point:?}")).collect::<Vec<_>>().join("/"))
     }
 }
 
@@ -77,9 +95,15 @@ impl Points {
     /// The process that has come to this point; waits for it.
     #[track_caller]
     pub(crate) fn reached(&self, point: Point) -> impl Future<Output = u32> {
+        self.reached_by(point, |_| true)
+    }
+
+    /// The process of those `wanted` that has come to this point; waits for it.
+    #[track_caller]
+    pub(crate) fn reached_by(&self, point: Point, wanted: impl Fn(u32) -> bool) -> impl Future<Output = u32> {
         patiently(async move {
             loop {
-                if let Some(pid) = self.waiting_at(point) {
+                if let Some(pid) = self.waiting_at(point).into_iter().find(|pid| wanted(*pid)) {
                     return pid;
                 }
                 tokio::time::sleep(POLL).await;
@@ -87,10 +111,10 @@ impl Points {
         })
     }
 
-    fn waiting_at(&self, point: Point) -> Option<u32> {
+    fn waiting_at(&self, point: Point) -> Vec<u32> {
         let prefix = format!("{point:?}.");
         let entries = fs::read_dir(self.folder.path()).expect("our own folder can be read").flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter_map(|name| name.strip_prefix(&prefix)?.parse().ok()).next()
+        names.filter_map(|name| name.strip_prefix(&prefix)?.parse().ok()).collect()
     }
 }

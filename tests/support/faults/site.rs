@@ -14,11 +14,15 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
+use super::fault::has_slept;
+use super::outcome::pid_in;
 use super::points::Points;
 use crate::support::cargo::{example_with, install};
 use crate::support::client::{Client, patiently};
 use crate::support::plan::Plan;
-use crate::support::process::{App, Line, Mark, PATIENCE, children, descriptors, shared_folder};
+use crate::support::process::{
+    App, Line, Mark, PATIENCE, SUPERVISE, alive, children, descriptors, shared_folder,
+};
 use crate::support::running::Running;
 use crate::support::strict::{Kind, Load};
 use crate::support::tools::tool;
@@ -33,6 +37,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) enum Mode {
     /// Each generation starts the next.
     Direct,
+    /// One process starts all of them.
+    Supervised,
 }
 
 /// As whom the server runs: the kernel's limit on descriptors in flight is not root's.
@@ -71,8 +77,15 @@ pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) points: Points,
     pub(crate) plan: Plan,
-    /// How many descriptors it has open when it does nothing.
+    /// The first generation.
+    pub(crate) first: u32,
+    mode: Mode,
+    /// How many descriptors a generation has open when it does nothing.
     descriptors: usize,
+    /// And how many its supervisor, if there is one; one that was started by a script has no program to hold.
+    holdings: usize,
+    /// Those whose end is not to be an orderly one.
+    killed: Mutex<BTreeSet<u32>>,
     program: &'static str,
     user: User,
     /// How to raise again what was lowered.
@@ -94,19 +107,26 @@ impl Site {
         let mut command = command(&setup, &path);
         let (points, plan) = (Points::of(&mut command), Plan::of(&mut command));
         command.env("ENDLESS_READY_TIMEOUT", setup.ready_timeout);
-        match setup.mode {
-            Mode::Direct => {}
-        }
+        command.env(SUPERVISE, if setup.mode == Mode::Supervised { "true" } else { "false" });
         change(&mut command);
         let app = App::start(command);
-        app.wait_for_message(Mark::START, "serving").await;
-        let (address, descriptors) = (app.address().await, descriptors(app.first_pid()));
+        let serving = app.wait_for_message(Mark::START, "serving").await;
+        let first = pid_in(&serving, "pid");
+        let address = app.address().await;
+        let holdings = match setup.mode {
+            Mode::Direct => 0,
+            Mode::Supervised => patiently(Holdings::settled(app.first_pid(), folder.path())).await.others,
+        };
         Self {
             app,
             address,
             points,
             plan,
-            descriptors,
+            first,
+            mode: setup.mode,
+            descriptors: descriptors(first),
+            holdings,
+            killed: Mutex::default(),
             program: setup.program,
             user: setup.user,
             lowered: Mutex::default(),
@@ -208,9 +228,55 @@ impl Site {
         self.app.lines().iter().filter(told).count()
     }
 
-    /// Asks for a restart and does not wait for it.
-    pub(crate) fn hang_up(&self, pid: u32) {
-        self.app.signal(pid, Signal::SIGHUP);
+    /// The process that has the PID to signal, for as long as it has it.
+    pub(crate) fn supervisor(&self) -> Option<u32> {
+        (self.mode == Mode::Supervised).then(|| self.app.first_pid())
+    }
+
+    /// Asks for a restart, of the generation that serves, and does not wait for it.
+    pub(crate) fn hang_up(&self, serving: u32) {
+        self.app.signal(self.supervisor().unwrap_or(serving), Signal::SIGHUP);
+    }
+
+    pub(crate) fn kill(&self, pid: u32) {
+        self.expect_killed(pid);
+        self.app.signal(pid, Signal::SIGKILL);
+    }
+
+    pub(crate) fn expect_killed(&self, pid: u32) {
+        self.killed.lock().expect("no panic").insert(pid);
+    }
+
+    /// Waits for the end of a generation that has handed over.
+    pub(crate) async fn ends_well(&self, pid: u32) {
+        match self.supervisor() {
+            None => assert_eq!(self.app.exit(pid).await.code(), Some(0)),
+            // Which says nothing of one that ends well: `no_other_has_died`.
+            Some(_) => self.until("it has ended", || alive(pid), &false).await,
+        }
+    }
+
+    /// Waits for the end of one that was killed.
+    pub(crate) async fn is_dead(&self, pid: u32) {
+        match self.supervisor() {
+            None => assert_eq!(self.app.exit(pid).await.code(), None, "it was killed"),
+            Some(_) => assert_eq!(self.deaths_told(Some(pid)).await, 1, "its death is told once"),
+        }
+    }
+
+    /// How often the supervisor tells of the death of `pid`, which it does.
+    async fn deaths_told(&self, pid: Option<u32>) -> usize {
+        let _first = self.app.wait_for(Mark::START, |line| death_in(line) == pid, PATIENCE).await;
+        self.app.lines().iter().filter(|line| death_in(line) == pid).count()
+    }
+
+    /// Once all is over: every generation has ended in an orderly way that was not killed.
+    fn no_other_has_died(&self) {
+        let killed = self.killed.lock().expect("no panic");
+        let lines = self.app.lines();
+        let died: Vec<&Line> =
+            lines.iter().filter(|line| death_in(line).is_some_and(|pid| !killed.contains(&pid))).collect();
+        assert!(died.is_empty(), "{died:?}");
     }
 
     /// Restarts once more, under load and as if nothing had been; returns who serves.
@@ -228,16 +294,25 @@ impl Site {
             load.until_answered_by(successor).await;
             load.stop().await.assert_clean();
         }
-        assert_eq!(self.app.exit(serving).await.code(), Some(0));
+        self.ends_well(serving).await;
         successor
     }
 
-    /// Waits until the process that serves is alone, with nothing open that was not open at the start.
+    /// Waits until the process that serves is alone, but for its supervisor, with nothing open that was not open
+    /// at the start.
     pub(crate) async fn is_tidy(&self, serving: u32) {
         let (app, nobody) = (&self.app, Vec::<u32>::new());
-        self.until("it is alone", || app.processes(), &vec![serving]).await;
+        let mut all: Vec<u32> = self.supervisor().into_iter().chain([serving]).collect();
+        all.sort_unstable();
+        self.until("it is alone", || app.processes(), &all).await;
         self.until("its dead are reaped", || children(serving), &nobody).await;
         self.until("no descriptor is left open", || descriptors(serving), &self.descriptors).await;
+        if let Some(supervisor) = self.supervisor() {
+            self.until("it is the only child", || children(supervisor), &vec![serving]).await;
+            let holdings = || Holdings::of(supervisor, self.folder());
+            self.until("the supervisor has none either", || holdings().others, &self.holdings).await;
+            assert!(holdings().programs <= 1, "{:?}", holdings());
+        }
         assert_eq!(app.zombies(), nobody);
     }
 
@@ -260,9 +335,58 @@ impl Site {
 
     /// Ends it, in an orderly way.
     pub(crate) async fn close(self, serving: u32) {
-        self.app.signal(serving, Signal::SIGTERM);
-        assert_eq!(self.app.exit(serving).await.code(), Some(0));
+        self.app.signal(self.supervisor().unwrap_or(serving), Signal::SIGTERM);
+        self.is_over(serving).await;
+    }
+
+    /// Waits for the end of all, after an orderly stop.
+    pub(crate) async fn is_over(&self, serving: u32) {
+        let last = self.supervisor().unwrap_or(serving);
+        assert_eq!(self.app.exit(last).await.code(), Some(0));
         patiently(self.app.ended()).await;
+        self.no_other_has_died();
+    }
+}
+
+/// The generation of whose death its supervisor tells.
+fn death_in(line: &Line) -> Option<u32> {
+    let told = [
+        "the generation that served has ended",
+        "the generation has ended: replacing it",
+        "the generation has ended: giving up",
+        "a generation has ended while it drained",
+    ];
+    line.message().filter(|message| told.contains(message))?;
+    Some(pid_in(line, "generation"))
+}
+
+/// What a supervisor has open: whatever it is, and the program that became ready, which it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holdings {
+    programs: usize,
+    others: usize,
+}
+
+impl Holdings {
+    fn of(pid: u32, folder: &Path) -> Self {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let (programs, others): (Vec<_>, Vec<_>) = links.partition(|link| link.starts_with(folder));
+        Self { programs: programs.len(), others: others.len() }
+    }
+
+    /// Once it knows of a generation that serves, and does nothing: that one may just be telling it of its
+    /// listeners again.
+    async fn settled(pid: u32, folder: &Path) -> Self {
+        let (mut before, mut same) = (Self { programs: 0, others: 0 }, 0);
+        while same < 3 || before.programs == 0 {
+            tokio::time::sleep(POLL).await;
+            has_slept(pid).await;
+            let now = Self::of(pid, folder);
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+        }
+        before
     }
 }
 
