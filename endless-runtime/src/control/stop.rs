@@ -161,8 +161,11 @@ async fn drain(process: &'static Process, cause: Cause) {
         Cause::CalledOff(_) => return process.servers.emptied().await,
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
-            tokio::spawn(watch_over(*successor));
+            let watch = tokio::spawn(watch_over(*successor));
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
+            process.servers.emptied().await;
+            // If it has ended by now, somebody has to say so.
+            let _it_lives = tokio::time::timeout(Duration::ZERO, watch).await;
             (event, false)
         }
         Cause::Replaced(event) => {

@@ -75,7 +75,9 @@ pub(crate) enum Do {
 impl Arriving {
     /// Started by a predecessor, or by a supervisor.
     pub(crate) fn new(supervised: bool) -> Self {
-        Self { state: State::Receiving(Estate::default()), starter: true, supervised }
+        // A predecessor that dies without a word has a generation all the same.
+        let estate = Estate { generation: 1, ..Estate::default() };
+        Self { state: State::Receiving(estate), starter: true, supervised }
     }
 
     /// Whether who started it may still say something.
@@ -207,6 +209,12 @@ mod tests {
         assert!(!arriving.has_starter());
         assert!(matches!(&arriving.on(Happened::Bound(Vec::new()))[..], [Do::Serve]));
         assert!(matches!(&Arriving::new(false).on(Happened::Gone)[..], [Do::Inherit(_)]));
+    }
+
+    #[test]
+    fn one_that_inherits_nothing_is_no_first_generation() {
+        let actions = Arriving::new(false).on(Happened::Gone);
+        assert!(matches!(&actions[..], [Do::Inherit(Estate { generation: 1, .. })]), "{actions:?}");
     }
 
     #[test]

@@ -195,3 +195,37 @@ impl AsFd for Generation {
 fn duplicate((note, socket): &Listener) -> io::Result<Listener> {
     Ok((note.clone(), socket.try_clone()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation() -> (Generation, UnixStream) {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        near.set_nonblocking(true).expect("a socket");
+        (Generation::resumed(Pid::this(), Role::Draining, None, near), far)
+    }
+
+    #[test]
+    fn one_that_has_closed_its_channel_is_not_waited_for() {
+        let (mut generation, far) = generation();
+        assert_eq!(generation.interest(), PollFlags::POLLIN);
+        drop(far);
+        assert!(matches!(generation.hear(false)[..], [Heard::Closed]));
+        assert_eq!(generation.interest(), PollFlags::empty());
+        generation.say(Message::Pause(crate::handover::message::Turn::default()));
+        assert_eq!(generation.interest(), PollFlags::empty(), "there is nobody to say anything to");
+    }
+
+    #[test]
+    fn one_that_is_gone_is_heard_to_its_end() {
+        let (mut generation, far) = generation();
+        let mut wire = Wire::default();
+        (0..100).for_each(|_| wire.queue(Message::Complete));
+        wire.queue(Message::Confirmed);
+        wire.send(&far).expect("it fits into the kernel's buffer");
+        drop(far);
+        let heard = generation.hear(true);
+        assert!(matches!(&heard[..], [.., Heard::Said(Message::Confirmed), Heard::Closed]));
+    }
+}

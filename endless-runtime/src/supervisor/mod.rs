@@ -154,10 +154,12 @@ impl Supervisor {
         let ends = self.generations.iter().filter_map(|generation| generation.end_at);
         let deadline = ends.chain(self.attempt.as_ref().and_then(Attempt::deadline)).min();
         let time = deadline.map_or(PollTimeout::NONE, |deadline| until(deadline, now));
+        // The end of a channel would be told again and again, whether it is asked for or not.
+        let awaited: Vec<&Generation> =
+            self.generations.iter().filter(|generation| !generation.interest().is_empty()).collect();
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        polled.extend(
-            self.generations.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())),
-        );
+        polled
+            .extend(awaited.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())));
         match poll(&mut polled, time) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
@@ -168,8 +170,8 @@ impl Supervisor {
             }
         }
         let has_come = |polled: &PollFd<'_>| polled.revents().is_some_and(|events| !events.is_empty());
-        let generations = self.generations.iter().zip(&polled[1..]);
-        generations.filter(|(_, polled)| has_come(polled)).map(|(generation, _)| generation.pid).collect()
+        let talkative = awaited.iter().zip(&polled[1..]).filter(|(_, polled)| has_come(polled));
+        talkative.map(|(generation, _)| generation.pid).collect()
     }
 
     fn hear(&mut self, pid: Pid, is_gone: bool) {
