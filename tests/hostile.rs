@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use support::hostile::{
     Asks, Attack, Attackers, Bomb, Continuations, Crowd, DataFrames, DeafHead, ENHANCE_YOUR_CALM, End,
-    EndlessBody, Flood, HugeHead, MadeReset, ManyHeaders, NoWindow, Outcomes, RapidReset, Silent, SlowBody,
-    SlowHead, SlowPreface, SlowStreams,
+    EndlessBody, Flood, HugeHead, MadeReset, ManyHeaders, NoWindow, Outcomes, RapidReset, Silent, Sink,
+    SlowBody, SlowHead, SlowPreface, SlowStreams,
 };
 use support::{App, Client, H2Load, Kind, Load, Mark, PATIENCE, Resources, Running, example, restarts};
 use tokio::time::timeout;
@@ -284,7 +284,7 @@ impl<A: Attack> Siege<A> {
         if is_full() {
             self.slows_nobody(&site).await;
         }
-        let (clients, attackers) = (Clients::of(&site), self.begin(&site));
+        let (clients, attackers) = (Clients::of(&site), self.begin(site.address));
         self.is_met_with(&site, &attackers, fate).await;
         let predecessor = self.is_outlived_by_a_restart(&site, &clients).await;
         drop(attackers);
@@ -294,8 +294,8 @@ impl<A: Attack> Siege<A> {
         assert_eq!(site.app.stop().await.code(), Some(0));
     }
 
-    fn begin(&self, site: &Site) -> Attackers {
-        Attackers::start(self.attack.clone(), site.address, self.connections)
+    fn begin(&self, address: SocketAddr) -> Attackers {
+        Attackers::start(self.attack.clone(), address, self.connections)
     }
 
     /// For a while, and memory stays within its bounds.
@@ -313,20 +313,34 @@ impl<A: Attack> Siege<A> {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             let without = site.latency().await;
-            let attackers = self.begin(site);
+            let elsewhere = self.slows_anybody(site).await;
+            let attackers = self.begin(site.address);
             let with = site.latency().await;
             attackers.stop();
-            rounds.push((without, with));
+            rounds.push((without, (elsewhere, with)));
         }
         let median = |mut latencies: Vec<Duration>| {
             latencies.sort();
             latencies[ROUNDS / 2]
         };
-        let (without, with) = rounds.into_iter().unzip();
-        let (without, with) = (median(without), median(with));
+        let (without, beside): (_, Vec<_>) = rounds.into_iter().unzip();
+        let (elsewhere, with) = beside.into_iter().unzip();
+        let (without, elsewhere, with) = (median(without), median(elsewhere), median(with));
         let ratio = with.as_secs_f64() / without.as_secs_f64();
-        eprintln!("p99 {without:?} without the attack, {with:?} beside it: {ratio:.2} times");
+        eprintln!(
+            "p99 {without:?} without the attack, {with:?} beside it: {ratio:.2} times; \
+             {elsewhere:?} beside one upon somebody else"
+        );
         assert!(self.is_busy || ratio <= 2.0, "{ratio:.2} times");
+    }
+
+    /// What is the attacker's own work: the latency beside the same attack upon somebody who throws all away.
+    async fn slows_anybody(&self, site: &Site) -> Duration {
+        let sink = Sink::open().await;
+        let attackers = self.begin(sink.address);
+        let latency = site.latency().await;
+        attackers.stop();
+        latency
     }
 
     /// In the middle of it, and clients are served before and after. The predecessor.

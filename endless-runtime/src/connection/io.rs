@@ -26,6 +26,10 @@ use crate::listener::Stream;
 /// response from a client that has not read it yet (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How much is read of one connection before others have their turn. Whoever sends faster than it is read
+/// would keep a thread for as long as tokio lets a task go on, which is a megabyte and more.
+const IN_A_ROW: usize = 64 << 10;
+
 pub(crate) struct Io {
     stream: TokioIo<Heard>,
     already_read: Bytes,
@@ -35,7 +39,7 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard { stream, registered, http2: None });
+        let stream = TokioIo::new(Heard { stream, registered, http2: None, in_a_row: 0 });
         Self { stream, already_read: Bytes::new(), linger: None }
     }
 
@@ -148,6 +152,8 @@ struct Heard {
     stream: Stream,
     registered: Registered,
     http2: Option<(Frames, Farewell)>,
+    /// How much was read since others had their turn.
+    in_a_row: usize,
 }
 
 impl Heard {
@@ -172,9 +178,19 @@ impl AsyncRead for Heard {
         if let Some((frames, _)) = &mut self.http2 {
             ready!(frames.poll_ready(cx));
         }
+        if self.in_a_row >= IN_A_ROW {
+            self.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            self.in_a_row = 0;
+            return Poll::Pending;
+        };
+        result?;
         let read = &buffer.filled()[before..];
+        self.in_a_row += read.len();
         if !read.is_empty() {
             self.registered.state().received();
         }
@@ -212,5 +228,35 @@ impl AsyncWrite for Heard {
         let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
         self.sent(sent, slices);
         Poll::Ready(Ok(sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use super::super::state::Connections;
+    use super::*;
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_one_sends() {
+        let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
+        client.write_all(&[0; 10 * IN_A_ROW]).await.expect("there is room");
+        let registered = Connections::new(Arc::default()).admit();
+        let mut heard = Heard { stream: Stream::in_memory(server), registered, http2: None, in_a_row: 0 };
+        let cx = &mut Context::from_waker(Waker::noop());
+        for _ in 0..9 {
+            let (mut bytes, mut read) = (vec![0; IN_A_ROW / 4], 0);
+            loop {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                match Pin::new(&mut heard).poll_read(cx, &mut buffer) {
+                    Poll::Ready(result) => result.expect("no error"),
+                    Poll::Pending => break,
+                }
+                read += buffer.filled().len();
+            }
+            assert_eq!(read, IN_A_ROW);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod flood;
 mod frames;
 mod http1;
 mod http2;
+mod sink;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,7 @@ pub(crate) use http1::{Asks, DeafHead, EndlessBody, HugeHead, ManyHeaders, SlowB
 pub(crate) use http2::{
     Bomb, Continuations, DataFrames, Flood, MadeReset, NoWindow, RapidReset, SlowPreface, SlowStreams,
 };
+pub(crate) use sink::Sink;
 
 use super::process::PATIENCE;
 
