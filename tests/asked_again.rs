@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{App, Kind, Line, Load, Mark, Plan, Running, children, declarative, patiently};
+use support::faults::{Point, Points};
+use support::{App, Kind, Line, Load, Mark, Plan, Running, children, declarative, example_with, patiently};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_during_a_restart_that_fails_are_one_more_restart() {
@@ -29,6 +31,28 @@ async fn a_stop_ends_a_successor_that_hangs() {
     assert_eq!(line.field("reason"), Some("stopped by SIGTERM"));
     assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     app.ended().await;
+}
+
+/// The stop is meant for the service, so the predecessor does not bring it back.
+#[tokio::test]
+async fn a_successor_that_is_stopped_before_its_predecessor_has_let_go_is_the_end_of_both() {
+    let mut command = Command::new(example_with("test_declarative", &["_pause-points"], &[]));
+    let points = Points::of(&mut command);
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    let mark = app.mark();
+    points.hold(Point::SaidGo);
+    app.signal(app.first_pid(), Signal::SIGHUP);
+    points.reached(Point::SaidGo).await;
+    let line = app.wait_for_message(mark, "serving").await;
+    let successor = line.field("pid").and_then(|pid| pid.parse().ok()).expect("it names its PID");
+
+    app.signal(successor, Signal::SIGTERM);
+    assert_eq!(app.exit(successor).await.code(), Some(0));
+    points.release(Point::SaidGo);
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    app.ended().await;
+    assert!(!app.lines().iter().any(|line| line.message() == Some("restart called off")));
 }
 
 /// Two requests while a successor starts, which then does as `planned`: both restarts have the same outcome,

@@ -4,7 +4,9 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use support::{App, Frame, H2Client, H2Load, body_of, example, restarts};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +43,23 @@ async fn an_idle_connection_gets_a_goaway_and_is_closed() {
     assert_eq!(last, Some((1, 0)), "the last GOAWAY names the last stream and no error: {frames:?}");
     assert!(app.exit(predecessor).await.success());
     app.stop().await;
+}
+
+/// It does not say that it has seen the server's PING.
+#[tokio::test]
+async fn an_idle_client_that_pings_holds_no_drain_up() {
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        let mut command = Command::new(example("test_declarative"));
+        command.env("ENDLESS_IDLE_GRACE", "500ms").env("ENDLESS_HAMMER_TIME", "1h");
+        let app = App::start(command);
+        let mut client = H2Client::open(app.address().await).await;
+        client.get(1, "/hello").await;
+        client.frames_until(|frame| frame.ends(1)).await;
+        let predecessor = app.serving_pid();
+        app.signal(predecessor, signal);
+        client.ping_until_ended(Duration::from_millis(50)).await;
+        assert!(app.exit(predecessor).await.success());
+    }
 }
 
 #[tokio::test]

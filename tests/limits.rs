@@ -315,6 +315,17 @@ async fn an_idle_connection_of_http2_is_told_to_leave() {
     app.stop().await;
 }
 
+/// Only requests count: one that goes on sending PINGs, and does not say that it has seen the server's, is
+/// idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_idles_while_it_pings() {
+    let (app, address) = with("ENDLESS_IDLE_TIMEOUT", LIMIT_TEXT).await;
+    let since = Instant::now();
+    let client = H2Client::open(address).await;
+    not_before_the_limit(since, client.ping_until_ended(LIMIT / 20)).await;
+    app.stop().await;
+}
+
 // ---- read_timeout
 
 const HALF_A_BODY: &str = "POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n01234";
@@ -483,6 +494,28 @@ async fn a_client_of_http2_that_takes_nothing_is_left() {
 }
 
 // ---- what a drain waits for
+
+/// It does not say that it has seen the server's PING, and takes a little of its answer now and then: longer
+/// in all than an idle one is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http2_that_takes_little_gets_its_whole_answer_from_a_drain() {
+    const PIECE: u32 = 20_000;
+    let mut command = Command::new(example("test_declarative"));
+    command.env("ENDLESS_IDLE_GRACE", "2s");
+    let app = App::start(command);
+    let mut client = H2Client::open(app.address().await).await;
+    client.get(1, &format!("/bytes/{}", 65_535 + 6 * PIECE)).await;
+    client.take(65_535).await;
+    let mark = app.mark();
+    app.signal(app.first_pid(), Signal::SIGTERM);
+    app.wait_for_message(mark, "draining").await;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.open_windows(1, PIECE).await;
+        client.take(PIECE as usize).await;
+    }
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+}
 
 /// The service is done with its answer, of which HTTP/2 lets only so much be sent until the client says more.
 #[tokio::test(flavor = "multi_thread")]

@@ -128,6 +128,7 @@ async fn a_body_that_fails_half_way_cuts_its_connection_alone() {
         "no end that could be taken for a whole body: {text:?}"
     );
 
+    is_told_of_once(&app, BODY_FAILED).await;
     assert_eq!(get(address, "/hello").await.text(), "WORLD!");
     until_busy(address, 1, 1).await;
     app.restart().await;
@@ -137,10 +138,20 @@ async fn a_body_that_fails_half_way_cuts_its_connection_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fails_half_way_resets_its_stream_of_http2_alone() {
-    leaves_other_streams_alone(async |client| {
+    let app = leaves_other_streams_alone(async |client| {
         assert_eq!(reset(client.get("/error_in_body").await), Some(Reason::INTERNAL_ERROR));
     })
     .await;
+    is_told_of_once(&app, BODY_FAILED).await;
+}
+
+const BODY_FAILED: &str = "the body of a response failed";
+
+async fn is_told_of_once(app: &App, message: &str) {
+    let line = app.wait_for_message(Mark::START, message).await;
+    assert_eq!(line.field("error"), Some("as the client wished"));
+    assert!(line.text.starts_with("ERROR "), "{}", line.text);
+    assert_eq!(app.lines().iter().filter(|line| line.message() == Some(message)).count(), 1);
 }
 
 /// What goes wrong on one stream of a connection leaves another, which is answered in the drain, and those that

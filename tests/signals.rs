@@ -6,56 +6,20 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use support::{
-    App, Client, Line, Mark, PATIENCE, Plan, alive, children, declarative, example, get, imperative, install,
-    patiently, status_when, until_busy,
+    App, Line, Mark, PATIENCE, Plan, Terminal, alive, answering_pid, busy, caught_up, children, count,
+    declarative, example, get, imperative, install, patiently, received, status_when, successor_of,
 };
 
 async fn start(command: Command) -> App {
     let app = App::start(command);
     app.wait_for_message(Mark::START, "serving").await;
     app
-}
-
-/// Waits until the process says that the signal came in.
-async fn received(app: &App, mark: Mark, signal: Signal, pid: u32) -> Line {
-    let (signal, pid) = (signal.to_string(), pid.to_string());
-    let told = |line: &Line| {
-        line.message() == Some("received")
-            && line.field("signal") == Some(&signal)
-            && line.field("pid") == Some(&pid)
-    };
-    app.wait_for(mark, told, PATIENCE).await
-}
-
-/// How many lines of this message there are from this process.
-fn count(app: &App, message: &str, pid: u32) -> usize {
-    let pid = pid.to_string();
-    let told = |line: &&Line| line.message() == Some(message) && line.field("pid") == Some(&pid);
-    app.lines().iter().filter(told).count()
-}
-
-fn successor_of(line: &Line) -> u32 {
-    line.field("successor").and_then(|pid| pid.parse().ok()).expect("the line names the successor")
-}
-
-async fn answering_pid(app: &App) -> u32 {
-    let answer = get(app.address().await, "/hello").await;
-    assert_eq!(answer.text(), "WORLD!");
-    answer.header("x-pid").and_then(|pid| pid.parse().ok()).expect("it names its process")
-}
-
-/// A client with a request in flight, for `/sleep` or without end.
-async fn busy(app: &App, path: &str) -> Client {
-    let mut client = Client::connect(app.address().await).await;
-    client.ask(path).await;
-    until_busy(app.address().await, 1, 1).await;
-    client
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,35 +298,6 @@ async fn a_subprocess_of_a_successor_is_no_successor() {
     }
 }
 
-/// A pseudo-terminal; dropping it is what a user does who closes the window.
-struct Terminal {
-    _master: nix::pty::PtyMaster,
-    path: String,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        use nix::fcntl::OFlag;
-        use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-        // Close-on-exec from the first: another test may start a process at any moment, which would keep it
-        // open.
-        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let master = posix_openpt(flags).expect("a pseudo-terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
-        let path = ptsname_r(&master).expect("it has a name");
-        Self { _master: master, path }
-    }
-
-    /// The program, with what comes before its name, in a session of its own on this terminal.
-    fn command(&self, before: &str, program: &Path) -> Option<Command> {
-        let setsid = support::tool("setsid")?;
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!(r#"exec "$0" --ctty {before} "$1" < "$2""#)]);
-        command.arg(setsid).arg(program).arg(&self.path).stdin(Stdio::null());
-        Some(command)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_closes_is_a_stop() {
     let terminal = Terminal::open();
@@ -393,13 +328,6 @@ async fn a_hangup_that_a_shell_passes_on_is_a_stop() {
     assert_eq!(count(&app, "restarting", pid), 0);
 }
 
-/// Says that everything which was sent to the process before has been dealt with.
-async fn caught_up(app: &App, pid: u32) {
-    let mark = app.mark();
-    app.signal(pid, Signal::SIGUSR1);
-    received(app, mark, Signal::SIGUSR1, pid).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn under_nohup_a_terminal_that_closes_does_nothing_and_kill_restarts() {
     let terminal = Terminal::open();
@@ -408,7 +336,7 @@ async fn under_nohup_a_terminal_that_closes_does_nothing_and_kill_restarts() {
     let Some(command) = terminal.command(&before, &example("test_declarative")) else { return };
     let app = start(command).await;
     drop(terminal);
-    caught_up(&app, app.first_pid()).await;
+    caught_up(&app, app.first_pid(), app.first_pid()).await;
     assert_eq!(count(&app, "received", app.first_pid()), 1, "the SIGUSR1");
     assert_eq!(answering_pid(&app).await, app.first_pid());
 
@@ -429,7 +357,7 @@ async fn under_nohup_it_does_nothing_to_a_successor_either() {
     let successor = app.restart().await;
     assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     drop(terminal);
-    caught_up(&app, successor).await;
+    caught_up(&app, successor, successor).await;
     assert_eq!(count(&app, "received", successor), 1, "the SIGUSR1");
     assert_eq!(answering_pid(&app).await, successor);
     let next = app.restart().await;

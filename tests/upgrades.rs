@@ -108,14 +108,11 @@ async fn an_upgrade_that_is_refused_leaves_a_connection_as_any_other() {
     for signal in SIGNALS {
         let (app, address) = start("1h").await;
         let mut client = Client::connect(address).await;
-        let asked = |path| {
-            format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-        };
-        client.send(&asked("/hello")).await;
+        ask_to_upgrade(&mut client, "/hello").await;
         let answer = client.answer().await;
         assert_eq!((answer.text().as_str(), answer.close), ("WORLD!", false));
         assert_eq!(client.get("/hello").await.text(), "WORLD!");
-        client.send(&asked("/until_draining")).await;
+        ask_to_upgrade(&mut client, "/until_draining").await;
         until_busy(address, 1, 1).await;
         app.signal(app.first_pid(), signal);
         let answer = client.answer().await;
@@ -123,6 +120,33 @@ async fn an_upgrade_that_is_refused_leaves_a_connection_as_any_other() {
         client.closed().await;
         assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     }
+}
+
+/// As clients ask that would rather speak HTTP/2, also with a body, which nobody reads here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_is_refused_cuts_no_answer() {
+    for (signal, method, body) in [
+        (Signal::SIGHUP, "GET", "\r\n"),
+        (Signal::SIGHUP, "POST", "Content-Length: 5\r\n\r\nwhole"),
+        (Signal::SIGHUP, "POST", "Content-Length: 1000000\r\n\r\npart"),
+        (Signal::SIGTERM, "POST", "Content-Length: 1000000\r\n\r\npart"),
+    ] {
+        let (app, address) = start("1h").await;
+        let mut client = Client::connect(address).await;
+        let head = format!("{method} /large_when_draining HTTP/1.1\r\nHost: test\r\n{UPGRADE}\r\n");
+        client.send(&format!("{head}{body}")).await;
+        until_busy(address, 1, 1).await;
+        app.signal(app.first_pid(), signal);
+        assert_eq!(client.answer().await.body.len(), 10_000_000, "{signal} {method} {body:?}");
+        client.closed().await;
+        assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    }
+}
+
+const UPGRADE: &str = "Connection: upgrade\r\nUpgrade: echo";
+
+async fn ask_to_upgrade(client: &mut Client, path: &str) {
+    client.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{UPGRADE}\r\n\r\n")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,8 @@ mod registration;
 /// | `connect_info` | whether each request carries `ConnectInfo` in its extensions | `false` |
 /// | `pid_file` | a file that holds the PID to signal from ready on: `"/run/app.pid"` | none |
 /// | `program` | what to start as successor: `"/srv/current/app"` | what this process was started as |
+/// | `supervise` | whether a small process keeps the PID that was started, and starts all generations | `true` |
+/// | `respawn` | how often it replaces one that dies by itself, before it gives up: `"5 in 10s"`, `"never"` | `"5 in 10s"` |
 /// | `flavor` | tokio's: `"multi_thread"` or `"current_thread"` | `"multi_thread"` |
 /// | `worker_threads` | tokio's: an integer of at least 1 | all cores |
 /// | `crate` | the path of the `endless` library: `"::endless"` | `"::endless"` |

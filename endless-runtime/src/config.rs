@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::grammar::{self, AddressText, Flavor, OPTIONS, Row, Value};
-use crate::handover::environment::VARIABLE as HANDOVER_VARIABLE;
+use crate::handover::environment::{SUPERVISOR_VARIABLE, VARIABLE as HANDOVER_VARIABLE};
 use crate::log::event;
 use crate::signal::hook::Registration;
 use crate::signal::{Hook, Phase, Signal, given};
@@ -259,7 +259,8 @@ fn row_of(variable: &str) -> Option<&'static Row> {
 /// Warns of what looks like a variable of ours and is none.
 pub(crate) fn warn_of_unknown_variables() {
     let ours = environment().map(|(variable, _)| variable).filter(|variable| variable.starts_with(PREFIX));
-    ours.filter(|variable| variable != HANDOVER_VARIABLE && row_of(variable).is_none())
+    let internal = [HANDOVER_VARIABLE, SUPERVISOR_VARIABLE];
+    ours.filter(|variable| !internal.contains(&variable.as_str()) && row_of(variable).is_none())
         .for_each(|variable| warn_of_unknown(&variable));
 }
 

@@ -69,8 +69,13 @@ where
     let config = Config::from_attribute(options);
     // Before there is a thread or a runtime: a supervisor has neither.
     if !control::is_started_by_endless() {
+        if let Some(status) = supervised(supervisor::resume().transpose()) {
+            return status;
+        }
         match config.clone().overruled_by(config::environment(), manner) {
-            Ok(config) if config.supervise => return supervise(&config),
+            Ok(config) if config.supervise => {
+                return supervised(Some(supervisor::supervise(&config))).unwrap_or(ExitCode::SUCCESS);
+            }
             Ok(_) => {}
             Err(error) => return fail(&error, UNUSABLE),
         }
@@ -96,14 +101,15 @@ where
     }
 }
 
-fn supervise(config: &Config) -> ExitCode {
-    match supervisor::supervise(config) {
+/// How a supervisor's process ends.
+fn supervised(status: Option<io::Result<u8>>) -> Option<ExitCode> {
+    status.map(|status| match status {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let error = Error::configuration(format!("cannot start: {}", describe(&error)));
             fail(&error, 1)
         }
-    }
+    })
 }
 
 fn runtime(config: &Config) -> io::Result<Runtime> {

@@ -4,6 +4,7 @@
 
 mod address;
 mod api;
+mod awake;
 mod beside;
 mod body;
 mod config;
@@ -21,6 +22,7 @@ mod handover;
 mod listener;
 mod lock;
 mod log;
+mod name;
 mod pause;
 mod pid_file;
 #[doc(hidden)]

@@ -34,6 +34,8 @@ pub(crate) enum Point {
     /// and the one that was started has not been told.
     CallingOff,
 
+    /// A supervisor is about to become another build, and hears nothing any more.
+    Becoming,
     /// A supervisor has asked for a restart, and no hook has run.
     HeardAsk,
     /// A supervisor wants nothing to be accepted; this process accepts.
@@ -85,11 +87,21 @@ mod real {
         // The test may have removed its folder.
         let _gone = fs::remove_file(&reached);
     }
+
+    /// Which version of the supervisor this build is to be, as the file `version` in the folder says.
+    pub(crate) fn version() -> Option<u32> {
+        let folder = std::env::var_os("TEST_PAUSE_POINTS").map(PathBuf::from)?;
+        fs::read_to_string(folder.join("version")).ok()?.parse().ok()
+    }
 }
 
 #[cfg(not(all(feature = "_pause-points", debug_assertions)))]
 mod real {
     pub(crate) fn at(_point: super::Point) {}
+
+    pub(crate) fn version() -> Option<u32> {
+        None
+    }
 }
 
-pub(crate) use real::at;
+pub(crate) use real::{at, version};

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
-use crate::connection::{Connections, Totals};
+use crate::connection::{Connections, Occupancy, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
@@ -32,8 +32,7 @@ pub(crate) struct Servers {
     changed: Notify,
     /// Told whenever a server is bound or unregistered.
     relisted: Notify,
-    /// Told whenever a server lost its last connection or its acceptor.
-    emptied: Arc<Notify>,
+    occupancy: Arc<Occupancy>,
     inheritance: watch::Sender<Option<Arc<Mutex<Inheritance>>>>,
 }
 
@@ -94,7 +93,7 @@ impl Servers {
             table: Mutex::new(table),
             changed: Notify::new(),
             relisted: Notify::new(),
-            emptied: Arc::default(),
+            occupancy: Arc::default(),
             inheritance: watch::Sender::new(None),
         }
     }
@@ -107,7 +106,7 @@ impl Servers {
         };
         let occurrence =
             (0..).find(|number| !is_taken(*number)).expect("there are more numbers than servers");
-        let connections = Connections::new(Arc::clone(&self.emptied));
+        let connections = Connections::new(Arc::clone(&self.occupancy));
         let gate = Gate::new(Arc::clone(&connections));
         let entry =
             Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
@@ -343,11 +342,22 @@ impl Servers {
     /// Resolves when no server has a connection or could get one.
     pub(crate) async fn emptied(&self) {
         loop {
-            let emptied = self.emptied.notified();
+            let emptied = self.occupancy.emptied.notified();
             if self.table().everyone().all(|entry| entry.connections.is_empty()) {
                 return;
             }
             emptied.await;
+        }
+    }
+
+    /// Resolves when a server has a connection.
+    pub(crate) async fn occupied(&self) {
+        loop {
+            let begun = self.occupancy.begun.notified();
+            if self.table().everyone().any(|entry| entry.connections.has_any()) {
+                return;
+            }
+            begun.await;
         }
     }
 

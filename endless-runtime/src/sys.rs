@@ -66,6 +66,27 @@ pub(crate) fn own_inherited(
     Some(owned)
 }
 
+/// Takes ownership of a descriptor that this process kept open for itself through `execve(2)`; if its inode is
+/// the expected one, where one is expected.
+///
+/// # Errors
+///
+/// If it is not open, or another one.
+pub(crate) fn own_kept(raw: RawFd, inode: Option<u64>) -> std::io::Result<OwnedFd> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `fstat` writes a whole `stat` on success and fails on a number that is not open.
+    let stat = match unsafe { libc::fstat(raw, stat.as_mut_ptr()) } {
+        0 => unsafe { stat.assume_init() },
+        _ => return Err(std::io::Error::last_os_error()),
+    };
+    if inode.is_some_and(|inode| inode != stat.st_ino) {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidData));
+    }
+    // SAFETY: it is open, and `supervisor::succession` calls this once for each number that this process itself
+    // wrote down, before anything else could have taken it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
 /// A descriptor that becomes readable when the process `pid` ends (`pidfd_open(2)`).
 #[cfg(target_os = "linux")]
 pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {

@@ -6,7 +6,9 @@ mod routes;
 use std::time::Duration;
 
 use endless::Event;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+
+type Servings = JoinSet<endless::Result<()>>;
 
 #[endless::main]
 async fn main() -> Result<(), String> {
@@ -16,15 +18,18 @@ async fn main() -> Result<(), String> {
         () = until_planned("fail") => return Err("as planned, late".to_owned()),
     }
     routes::say(format!("INFO app: returned pid={}", std::process::id()));
-    Ok(())
+    if routes::plan() == "fail in the end" { Err("as planned, in the end".to_owned()) } else { Ok(()) }
 }
 
-/// `also ADDRESS`: one more; `late`: the last one when the plan has changed.
+/// `also ADDRESS`: one more; `only N`: the first N; `late`: the last one when the plan has changed. While they
+/// serve, a plan of `add ADDRESS` adds one, and `drop` ends the last one.
 async fn serve_as_planned(mut addresses: Vec<String>) -> endless::Result<()> {
     let mut servings = JoinSet::new();
     let plan = routes::plan();
     match plan.split_once(' ').unwrap_or((&plan, "")) {
-        ("also", address) => addresses.push(address.to_owned()),
+        ("also" | "add", address) => addresses.push(address.to_owned()),
+        ("only", count) => addresses.truncate(count.parse().expect("a count")),
+        ("drop", _) => drop(addresses.pop()),
         ("late", _) => {
             let late = addresses.split_off(addresses.len() - 1);
             endless::hold_ready();
@@ -36,22 +41,52 @@ async fn serve_as_planned(mut addresses: Vec<String>) -> endless::Result<()> {
         }
         _ => {}
     }
-    serve(&mut servings, addresses);
+    let last = serve(&mut servings, addresses);
     endless::ready();
-    while let Some(ended) = servings.join_next().await {
-        ended.expect("serving does not panic")?;
-    }
-    Ok(())
+    serve_on(servings, last, plan).await
 }
 
-/// All are registered before the first is bound.
-fn serve(servings: &mut JoinSet<endless::Result<()>>, addresses: Vec<String>) {
+/// Until all have ended, as the plan changes meanwhile.
+async fn serve_on(
+    mut servings: Servings,
+    last: Option<AbortHandle>,
+    mut plan: String,
+) -> endless::Result<()> {
+    loop {
+        tokio::select! {
+            ended = servings.join_next() => match ended {
+                Some(Err(dropped)) if dropped.is_cancelled() => {}
+                Some(ended) => ended.expect("serving does not panic")?,
+                None => return Ok(()),
+            },
+            changed = other_than(&plan) => {
+                match changed.split_once(' ').unwrap_or((&changed, "")) {
+                    ("add", address) => drop(serve(&mut servings, vec![address.to_owned()])),
+                    ("drop", _) => last.iter().for_each(AbortHandle::abort),
+                    _ => {}
+                }
+                plan = changed;
+            }
+        }
+    }
+}
+
+async fn other_than(plan: &str) -> String {
+    loop {
+        let now = routes::plan();
+        if now != plan {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// All are registered before the first is bound. Returns the last one's handle.
+fn serve(servings: &mut Servings, addresses: Vec<String>) -> Option<AbortHandle> {
     let service = || routes::failing_at_error(routes::routes());
     let registered: Vec<_> =
         addresses.into_iter().map(|address| endless::serve(address, service())).collect();
-    for serving in registered {
-        servings.spawn(serving);
-    }
+    registered.into_iter().map(|serving| servings.spawn(serving)).last()
 }
 
 async fn until_planned(plan: &str) {

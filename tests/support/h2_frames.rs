@@ -1,6 +1,7 @@
 //! HTTP/2 frame by frame: a client that does what the protocol demands and no more.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -110,6 +111,34 @@ impl H2Client {
             frames.push(frame.unwrap_or_else(|| panic!("closed without the awaited frame after {frames:?}")));
         }
         frames
+    }
+
+    /// Sends a PING every so often and answers none, until the server ends the connection in any way.
+    pub(crate) async fn ping_until_ended(self, pause: Duration) {
+        let (mut reader, mut writer) = self.0.into_split();
+        let mut nowhere = tokio::io::sink();
+        let pings = async {
+            while writer.write_all(&frame(PING, 0, 0, b"ping now")).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+            std::future::pending().await
+        };
+        let ended = async {
+            tokio::select! {
+                _any = tokio::io::copy(&mut reader, &mut nowhere) => {}
+                () = pings => {}
+            }
+        };
+        patiently(ended).await;
+    }
+
+    /// Takes this many bytes of answers, and answers nothing itself.
+    pub(crate) async fn take(&mut self, bytes: usize) {
+        let mut taken = 0;
+        while taken < bytes {
+            let frame = patiently(self.read()).await.expect("the connection goes on");
+            taken += if frame.kind == DATA { frame.payload.len() } else { 0 };
+        }
     }
 
     /// The next frame, answered where the protocol demands it; None at the orderly end of the connection.

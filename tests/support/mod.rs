@@ -24,6 +24,9 @@ mod resources;
 mod running;
 mod script;
 mod strict;
+mod supervised;
+mod terminal;
+mod told;
 mod tools;
 mod unix;
 mod websocket;
@@ -50,6 +53,12 @@ pub(crate) use resources::Resources;
 pub(crate) use running::Running;
 pub(crate) use script::Script;
 pub(crate) use strict::{Kind, Load, fnv1a, promise};
+pub(crate) use supervised::Supervised;
+pub(crate) use terminal::Terminal;
+pub(crate) use told::{
+    answering_pid, busy, caught_up, count, received, restarted, sent_by_another, successor_of, supervised,
+    supervisor_of,
+};
 pub(crate) use tools::tool;
 pub(crate) use unix::{UnixAnswer, unix_get, unix_load};
 pub(crate) use websocket::{Said, WebSocket};

@@ -33,8 +33,8 @@ fn package_of(tool: &str) -> &str {
         "h2load" => "nghttp2-client",
         "nghttp" => "nghttp2-client",
         "ss" | "ip" => "iproute2",
-        "ps" => "procps",
-        "setsid" | "script" | "prlimit" => "util-linux",
+        "pgrep" | "pkill" | "ps" => "procps",
+        "setsid" | "script" | "prlimit" | "unshare" => "util-linux",
         "nohup" => "coreutils",
         same => same,
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HTTP2_PREFACE;
+use super::heads::{DATA, END_STREAM, HEADERS, Head, Heads};
 use super::timer::Timer;
 
 /// So many at once, and then so many a second.
@@ -19,15 +20,9 @@ const RATE: f64 = 1000.0;
 /// And one more for so many bytes that the client takes, whose windows it must open as it goes.
 const BYTES_FOR_ONE: f64 = 256.0;
 
-const HEADER: usize = 9;
-
 /// What was read of a connection's frames, and what may still be.
 pub(super) struct Frames {
-    header: [u8; HEADER],
-    /// How much of the header has come.
-    filled: usize,
-    /// How much of the payload, or of the preface, is to come.
-    skip: usize,
+    heads: Heads,
     /// How many frames more are free; below 0, nothing is read until it is 0 again.
     left: f64,
     /// When it was filled up last.
@@ -39,14 +34,7 @@ impl Frames {
     /// Of a connection of which these bytes were read.
     pub(super) fn after(read: &[u8]) -> Self {
         let since = Instant::now();
-        let mut frames = Self {
-            header: [0; HEADER],
-            filled: 0,
-            skip: HTTP2_PREFACE.len(),
-            left: RATE,
-            since,
-            timer: None,
-        };
+        let mut frames = Self { heads: Heads::after(HTTP2_PREFACE.len()), left: RATE, since, timer: None };
         frames.received(read);
         frames
     }
@@ -63,19 +51,9 @@ impl Frames {
         Poll::Ready(())
     }
 
-    pub(super) fn received(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let some = bytes.len().min(HEADER - self.filled);
-            self.header[self.filled..self.filled + some].copy_from_slice(&bytes[..some]);
-            self.filled += some;
-            bytes = &bytes[some..];
-            if self.filled == HEADER {
-                self.begins();
-            }
-        }
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        let left = &mut self.left;
+        self.heads.pass(bytes, |head| *left -= if brings_nothing(head) { 1.0 } else { 0.0 });
         if self.left < 0.0 {
             self.fill_up();
         }
@@ -83,15 +61,6 @@ impl Frames {
 
     pub(super) fn sent(&mut self, bytes: usize) {
         self.left = RATE.min(self.left + bytes as f64 / BYTES_FOR_ONE);
-    }
-
-    fn begins(&mut self) {
-        let [a, b, c, kind, flags, ..] = self.header;
-        self.filled = 0;
-        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
-        if brings_nothing(kind, flags, self.skip) {
-            self.left -= 1.0;
-        }
     }
 
     fn fill_up(&mut self) {
@@ -102,12 +71,9 @@ impl Frames {
 }
 
 /// RFC 9113, section 6: all but HEADERS, and DATA with bytes or an end.
-fn brings_nothing(kind: u8, flags: u8, length: usize) -> bool {
-    const DATA: u8 = 0;
-    const HEADERS: u8 = 1;
-    const END_STREAM: u8 = 1;
-    match kind {
-        DATA => length == 0 && flags & END_STREAM == 0,
+fn brings_nothing(head: Head) -> bool {
+    match head.kind {
+        DATA => head.length == 0 && head.flags & END_STREAM == 0,
         HEADERS => false,
         _ => true,
     }
@@ -117,16 +83,10 @@ fn brings_nothing(kind: u8, flags: u8, length: usize) -> bool {
 mod tests {
     use std::future::poll_fn;
 
+    use super::super::heads::frame;
     use super::*;
 
     const PING: u8 = 6;
-
-    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
-        let [_, a, b, c] = u32::try_from(payload).expect("short").to_be_bytes();
-        let mut bytes = vec![a, b, c, kind, flags, 0, 0, 0, 0];
-        bytes.resize(HEADER + payload, b'x');
-        bytes
-    }
 
     fn frames() -> Frames {
         Frames::after(HTTP2_PREFACE)
@@ -140,14 +100,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn frames_are_found_however_they_are_cut() {
-        let bytes = [frame(PING, 0, 8), frame(0, 0, 300), frame(0, 0, 0), frame(1, 5, 20), frame(4, 0, 0)];
-        let bytes = bytes.concat();
-        for size in 1..bytes.len() {
-            let mut frames = frames();
-            bytes.chunks(size).for_each(|some| frames.received(some));
-            assert_eq!(frames.left, RATE - 3.0, "in pieces of {size}");
-        }
+    async fn requests_and_their_bodies_are_free() {
+        let bytes = [frame(PING, 0, 8), frame(DATA, 0, 300), frame(DATA, 0, 0), frame(HEADERS, 5, 20)];
+        let mut frames = frames();
+        frames.received(&[bytes.concat(), frame(DATA, END_STREAM, 0), frame(4, 0, 0)].concat());
+        assert_eq!(frames.left, RATE - 3.0);
     }
 
     #[tokio::test(start_paused = true)]

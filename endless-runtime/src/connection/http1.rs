@@ -1,19 +1,19 @@
 //! HTTP/1: one request after the other, and how such a connection leaves.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, Connection, Parts, UpgradeableConnection};
 
 use super::Terms;
 use super::io::Io;
 use super::leaving::IdleGrace;
 use super::patience::Patience;
 use super::request::Requests;
-use super::state::Awaited;
+use super::state::{Awaited, ConnectionState};
 use crate::config::Limits;
 use crate::service::HttpService;
 
@@ -35,11 +35,11 @@ pub(super) async fn serve<S: HttpService>(
     mut patience: Patience,
 ) {
     let state = Arc::clone(io.state());
-    let mut connection = builder(terms.limits).serve_connection(io, requests).with_upgrades();
+    let connection = builder(terms.limits).serve_connection(io, requests);
+    let mut served = Served::Plain { connection, is_done: false };
     let mut grace = IdleGrace::new(terms.idle_grace);
     let late = poll_fn(|cx| {
-        // What went wrong was on the client's side, and hyper has answered it where it could.
-        if Pin::new(&mut connection).poll(cx).is_ready() {
+        if served.poll(&state, cx).is_ready() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(late) = patience.poll_late(state.awaited(), cx) {
@@ -49,11 +49,61 @@ pub(super) async fn serve<S: HttpService>(
         grace.poll_over(state.is_idle(), cx).map(|()| None)
     });
     if late.await == Some(Awaited::Head)
-        && let Some(parts) = connection.into_parts()
+        && let Some(parts) = served.into_parts()
         // Without a byte of a head, what has come was the rest of a body that nobody reads.
         && !parts.read_buf.is_empty()
     {
         parts.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
+    }
+}
+
+/// Hyper's connection, which may be handed over only where the answer says so.
+///
+/// To a request that asks to upgrade, hyper takes any answer for the last one after which it hands the
+/// connection over, if it does not read the request's body, and drops what of the answer is not written yet.
+enum Served<S: HttpService> {
+    Plain {
+        connection: Connection<Io, Requests<S>>,
+        /// Hyper has said so, and may only have meant that it would hand the connection over now.
+        is_done: bool,
+    },
+    Upgrading(UpgradeableConnection<Io, Requests<S>>),
+    Over,
+}
+
+impl<S: HttpService> Served<S> {
+    /// Ready when all is written, or the connection handed over. What went wrong was on the client's side,
+    /// and hyper has answered it where it could.
+    fn poll(&mut self, state: &ConnectionState, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Plain { connection, is_done } = self {
+            match Pin::new(&mut *connection).poll(cx) {
+                Poll::Pending if state.is_upgrading() => self.upgrade(),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !std::mem::replace(is_done, true) => {
+                    return Pin::new(connection).poll(cx).map(drop);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        match self {
+            Self::Upgrading(connection) => Pin::new(connection).poll(cx).map(drop),
+            Self::Plain { .. } | Self::Over => Poll::Ready(()),
+        }
+    }
+
+    /// The answer waits for this.
+    fn upgrade(&mut self) {
+        if let Self::Plain { connection, .. } = std::mem::replace(self, Self::Over) {
+            *self = Self::Upgrading(connection.with_upgrades());
+        }
+    }
+
+    fn into_parts(self) -> Option<Parts<Io, Requests<S>>> {
+        match self {
+            Self::Plain { connection, .. } => Some(connection.into_parts()),
+            Self::Upgrading(connection) => connection.into_parts(),
+            Self::Over => None,
+        }
     }
 }
 

@@ -21,9 +21,9 @@ use crate::service::HttpService;
 /// that still takes every stream, a PING, and once that is answered a GOAWAY with the last stream's number,
 /// so that no request on its way is lost (RFC 9113, section 6.8).
 ///
-/// A client that says nothing any more, not even that it has seen the PING, is waited for as an idle one of
-/// HTTP/1 is: `idle_grace`. One that does may still be taking what it has asked for, long after the service
-/// is done with it: the connection ends by itself when all is taken.
+/// A client that does not say that it has seen the PING, and takes nothing of an answer, is waited for as an
+/// idle one of HTTP/1 is: `idle_grace`. One that has seen it may still be taking what it has asked for, long
+/// after the service is done with it: the connection ends by itself when all is taken.
 ///
 /// A connection without a request for `idle_timeout` is asked to leave.
 pub(super) async fn serve<S: HttpService>(
@@ -32,7 +32,7 @@ pub(super) async fn serve<S: HttpService>(
     terms: Terms,
     mut patience: Patience,
 ) {
-    io.count_frames();
+    io.speaks_http2();
     let state = Arc::clone(io.state());
     if terms.limits.write_timeout.is_some() {
         state.note_streams();
@@ -40,12 +40,10 @@ pub(super) async fn serve<S: HttpService>(
     let mut connection = pin!(builder(terms.limits).serve_connection(io, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
-    let mut heard = false;
     poll_fn(|cx| {
         let leaving = state.poll_leaving(cx).is_ready();
         if leaving && !std::mem::replace(&mut told, leaving) {
             connection.as_mut().graceful_shutdown();
-            state.take_heard();
         }
         // What went wrong was on the client's side, and the protocol has told it.
         if connection.as_mut().poll(cx).is_ready() {
@@ -59,8 +57,10 @@ pub(super) async fn serve<S: HttpService>(
         if !leaving {
             return Poll::Pending;
         }
-        heard |= state.take_heard();
-        grace.poll_over(!heard && state.has_nothing_in_flight(), cx)
+        if state.take_answers() {
+            grace.begin();
+        }
+        grace.poll_over(!state.is_parting() && state.has_nothing_in_flight(), cx)
     })
     .await;
 }

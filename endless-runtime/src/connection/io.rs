@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
+use super::farewell::Farewell;
 use super::frames::Frames;
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
@@ -34,7 +35,7 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard { stream, registered, frames: None });
+        let stream = TokioIo::new(Heard { stream, registered, http2: None });
         Self { stream, already_read: Bytes::new(), linger: None }
     }
 
@@ -53,9 +54,10 @@ impl Io {
         self.already_read = bytes;
     }
 
-    /// From now on, a flood of HTTP/2's frames is read slowly.
-    pub(crate) fn count_frames(&mut self) {
-        self.stream.inner_mut().frames = Some(Frames::after(&self.already_read));
+    /// From now on, a flood of HTTP/2's frames is read slowly, and what is said is known.
+    pub(crate) fn speaks_http2(&mut self) {
+        let frames = Frames::after(&self.already_read);
+        self.stream.inner_mut().http2 = Some((frames, Farewell::default()));
     }
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
@@ -145,13 +147,18 @@ impl Write for Io {
 struct Heard {
     stream: Stream,
     registered: Registered,
-    frames: Option<Frames>,
+    http2: Option<(Frames, Farewell)>,
 }
 
 impl Heard {
-    fn sent(&mut self, count: usize) {
-        if let Some(frames) = &mut self.frames {
-            frames.sent(count);
+    /// So much of these was sent.
+    fn sent(&mut self, mut count: usize, slices: &[io::IoSlice<'_>]) {
+        let Some((frames, farewell)) = &mut self.http2 else { return };
+        frames.sent(count);
+        for slice in slices {
+            let some = count.min(slice.len());
+            farewell.sent(&slice[..some], self.registered.state());
+            count -= some;
         }
     }
 }
@@ -162,7 +169,7 @@ impl AsyncRead for Heard {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(frames) = &mut self.frames {
+        if let Some((frames, _)) = &mut self.http2 {
             ready!(frames.poll_ready(cx));
         }
         let before = buffer.filled().len();
@@ -171,7 +178,7 @@ impl AsyncRead for Heard {
         if !read.is_empty() {
             self.registered.state().received();
         }
-        if let Some(frames) = &mut self.frames {
+        if let Some((frames, _)) = &mut self.http2 {
             frames.received(read);
         }
         Poll::Ready(Ok(()))
@@ -181,7 +188,7 @@ impl AsyncRead for Heard {
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.sent(sent);
+        self.sent(sent, &[io::IoSlice::new(bytes)]);
         Poll::Ready(Ok(sent))
     }
 
@@ -203,7 +210,7 @@ impl AsyncWrite for Heard {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.sent(sent);
+        self.sent(sent, slices);
         Poll::Ready(Ok(sent))
     }
 }

@@ -17,10 +17,15 @@ impl IdleGrace {
         Self { time, deadline: None }
     }
 
+    /// From now on, again.
+    pub(super) fn begin(&mut self) {
+        self.deadline = None;
+    }
+
     /// Ready when a leaving connection has been idle for long enough.
     pub(super) fn poll_over(&mut self, is_idle: bool, cx: &mut Context<'_>) -> Poll<()> {
         if !is_idle {
-            self.deadline = None;
+            self.begin();
             return Poll::Pending;
         }
         self.deadline.get_or_insert_with(|| Timer::after(self.time)).poll_over(cx)

@@ -3,7 +3,9 @@
 //! HTTP/1 and HTTP/2 are told apart here rather than by hyper-util, because how a connection leaves differs
 //! between the two and needs hyper's connection at hand.
 
+mod farewell;
 mod frames;
+mod heads;
 mod http1;
 mod http2;
 mod info;
@@ -31,7 +33,7 @@ use patience::Patience;
 pub(crate) use refusal::refusal;
 use request::Requests;
 use state::Awaited;
-pub(crate) use state::{Acceptor, Connections, Reading, Registered, Totals};
+pub(crate) use state::{Acceptor, Connections, Occupancy, Reading, Registered, Totals};
 pub(crate) use timer::Timer;
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).

@@ -71,7 +71,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
             write_deadline: self.terms.limits.write_timeout.map(Timer::after),
         };
         let step = match self.own_answer(&request) {
-            Some(response) => Step::Own { response: Some(response) },
+            Some(response) => Step::Answered { response: Some(response) },
             None => self.begin(self.introduce(request.map(|body| self.body(body, read_deadline)))),
         };
         Answer { step, asked: Some(asked) }
@@ -153,7 +153,7 @@ pin_project! {
         Readying { service: S, request: Option<Request<Body>> },
         Calling { #[pin] future: S::Future },
         Failed { error: Option<BoxError> },
-        Own { response: Option<Response<Option<S::ResponseBody>>> },
+        Answered { response: Option<Response<Option<S::ResponseBody>>> },
     }
 }
 
@@ -176,7 +176,7 @@ impl<S: HttpService> Future for Answer<S> {
                     Err(error) => break Err(error.into()),
                 },
                 StepProjection::Calling { future } => break ready!(future.poll(cx)).map_err(Into::into),
-                StepProjection::Own { response } => {
+                StepProjection::Answered { response } => {
                     let response = response.take().expect("not polled after it is done");
                     let asked = this.asked.take().expect("not polled after it is done");
                     return Poll::Ready(Ok(asked.finish(response)));
@@ -184,22 +184,30 @@ impl<S: HttpService> Future for Answer<S> {
                 StepProjection::Failed { error } => break Err(error.take().expect("polled once")),
             }
         };
-        let asked = this.asked.take().expect("not polled after it is done");
-        Poll::Ready(Ok(asked.answer(result)))
+        let asked = this.asked.as_ref().expect("not polled after it is done");
+        let response = asked.answer(result);
+        if asked.is_upgraded_by(response.status()) {
+            // Not before the connection's task, which polls this, knows what becomes of the connection; it
+            // looks at once.
+            asked.in_flight.connection().upgrades();
+            this.step.set(Step::Answered { response: Some(response) });
+            return Poll::Pending;
+        }
+        let asked = this.asked.take().expect("it was there");
+        Poll::Ready(Ok(asked.finish(response)))
     }
 }
 
 impl Asked {
-    fn answer<B>(self, result: Result<Response<B>, BoxError>) -> Response<ResponseBody<B>> {
-        let response = match result {
+    fn answer<B>(&self, result: Result<Response<B>, BoxError>) -> Response<Option<B>> {
+        match result {
             Ok(response) if is_error(response.status()) && self.body_was_late() => {
                 empty(StatusCode::REQUEST_TIMEOUT)
             }
             Ok(response) => response.map(Some),
             Err(_) if self.body_was_late() => empty(StatusCode::REQUEST_TIMEOUT),
             Err(error) => internal_error(&*error),
-        };
-        self.finish(response)
+        }
     }
 
     fn body_was_late(&self) -> bool {
@@ -218,9 +226,14 @@ impl Asked {
     /// Asked when the head is written, so that a response that began before the drain says it too. After a
     /// late body, hyper closes because its rest is unread.
     fn must_close(&self, status: StatusCode) -> bool {
-        let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
         let last = self.in_flight.connection().is_leaving() || self.body_was_late();
-        last && self.version < Version::HTTP_2 && !upgraded
+        last && self.version < Version::HTTP_2 && !self.is_upgraded_by(status)
+    }
+
+    /// Whether an answer of this status hands the connection over. Over HTTP/2 it is a stream at most.
+    fn is_upgraded_by(&self, status: StatusCode) -> bool {
+        let is_final = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
+        is_final && self.version < Version::HTTP_2
     }
 }
 
@@ -250,6 +263,13 @@ fn internal_error<B>(error: &(dyn std::error::Error + 'static)) -> Response<Opti
     empty(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// Hyper cuts the connection, or resets the stream, and says nothing.
+fn body_error(error: impl Into<BoxError>) -> BoxError {
+    let error = error.into();
+    event!(ERROR, "the body of a response failed", error = error);
+    error
+}
+
 pin_project! {
     /// The user's response body, whose end is the request's end.
     pub(crate) struct ResponseBody<B> {
@@ -273,7 +293,7 @@ impl<B: http_body::Body<Error: Into<BoxError>>> http_body::Body for ResponseBody
             return Poll::Ready(Some(Err(late.into())));
         }
         match this.body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx).map_err(Into::into),
+            Some(body) => body.poll_frame(cx).map_err(body_error),
             None => Poll::Ready(None),
         }
     }

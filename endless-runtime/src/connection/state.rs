@@ -29,8 +29,12 @@ pub(crate) struct ConnectionState {
     left_unread: AtomicBool,
     /// When the head began that is still on its way, for those who ask when a request began.
     head_began: Mutex<Option<Instant>>,
-    /// Anything has come since the connection was told to leave.
-    heard: AtomicBool,
+    /// Some of an HTTP/2 answer has gone out since somebody asked.
+    answers: AtomicBool,
+    /// The client of HTTP/2 knows that the connection ends, and with which stream.
+    parts: AtomicBool,
+    /// The answer that is about to be written hands the connection over.
+    upgrading: AtomicBool,
     /// The numbers of HTTP/2 requests without a whole response, where they are asked for.
     unanswered: OnceLock<Mutex<BTreeSet<u64>>>,
     leaving: AtomicBool,
@@ -87,7 +91,6 @@ impl ConnectionState {
         if self.in_flight.load(Relaxed) == 0 {
             self.in_head.store(true, Relaxed);
         }
-        self.heard.store(true, Relaxed);
     }
 
     /// Whether the client has sent, or is sending, what nobody has read as part of a request.
@@ -95,9 +98,23 @@ impl ConnectionState {
         self.in_head.load(Relaxed) || self.left_unread.load(Relaxed)
     }
 
-    /// Whether anything has come since this was last asked.
-    pub(crate) fn take_heard(&self) -> bool {
-        self.heard.swap(false, Relaxed)
+    /// Some of an HTTP/2 answer has gone out.
+    pub(crate) fn answers(&self) {
+        self.answers.store(true, Relaxed);
+    }
+
+    /// Whether some of an answer has gone out since this was last asked.
+    pub(crate) fn take_answers(&self) -> bool {
+        self.answers.swap(false, Relaxed)
+    }
+
+    /// HTTP/2's last GOAWAY has gone out: the connection ends when its client has taken what it asked for.
+    pub(crate) fn parts(&self) {
+        self.parts.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_parting(&self) -> bool {
+        self.parts.load(Relaxed)
     }
 
     pub(crate) fn head_began(&self, at: Instant) {
@@ -138,6 +155,15 @@ impl ConnectionState {
         if self.unflushed.load(Relaxed) {
             self.unflushed.store(false, Relaxed);
         }
+    }
+
+    /// HTTP/1's connection is handed over after the answer that comes next.
+    pub(crate) fn upgrades(&self) {
+        self.upgrading.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.load(Relaxed)
     }
 
     /// Asks the connection to leave: finish what is in flight, take nothing new after the idle grace.
@@ -223,10 +249,18 @@ impl Drop for Reading {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     table: Mutex<Table>,
-    /// Told whenever the last one, or the acceptor, is gone.
-    emptied: Arc<Notify>,
+    occupancy: Arc<Occupancy>,
     /// Told whenever one is gone.
     parted: Notify,
+}
+
+/// What all servers' connections tell, to one listener each.
+#[derive(Debug, Default)]
+pub(crate) struct Occupancy {
+    /// Told whenever a server has lost its last connection or its acceptor.
+    pub(crate) emptied: Notify,
+    /// Told whenever a server has a first connection.
+    pub(crate) begun: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -247,8 +281,8 @@ pub(crate) struct Totals {
 }
 
 impl Connections {
-    pub(crate) fn new(emptied: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), emptied, parted: Notify::new() })
+    pub(crate) fn new(occupancy: Arc<Occupancy>) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), occupancy, parted: Notify::new() })
     }
 
     /// Counts the acceptor, without which a connection could still come after the last one is gone.
@@ -262,6 +296,9 @@ impl Connections {
         let mut table = self.table();
         let key = table.next;
         table.next += 1;
+        if table.live.is_empty() {
+            self.occupancy.begun.notify_one();
+        }
         table.live.insert(key, Arc::clone(&state));
         if table.leaving {
             state.leave();
@@ -285,6 +322,10 @@ impl Connections {
             }
             parted.await;
         }
+    }
+
+    pub(crate) fn has_any(&self) -> bool {
+        !self.table().live.is_empty()
     }
 
     /// Whether there is none and there will be none.
@@ -317,7 +358,7 @@ pub(crate) struct Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.connections.table().accepting = false;
-        self.connections.emptied.notify_one();
+        self.connections.occupancy.emptied.notify_one();
     }
 }
 
@@ -342,7 +383,7 @@ impl Drop for Registered {
         table.finished.requests += self.state.requests.load(Relaxed);
         self.connections.parted.notify_one();
         if table.live.is_empty() {
-            self.connections.emptied.notify_one();
+            self.connections.occupancy.emptied.notify_one();
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::awake;
 use crate::error::{Error, Result, describe};
 use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
@@ -143,6 +144,7 @@ impl Control {
 
     /// Ends with the process.
     async fn live(mut self) {
+        tokio::spawn(awake::keep(self.process));
         loop {
             tokio::select! {
                 // What was asked before is done before: a hook's signal is caught before its server serves.
@@ -256,6 +258,10 @@ async fn next_signal(signals: &mut Option<Signals>) -> Received {
 
 /// For a signal that was caught for a hook of the predecessor's build.
 pub(crate) fn act_by_default(signal: Signal) {
+    // The kernel lets no default action end the first process of a container, and the emulation would.
+    if getpid().as_raw() == 1 {
+        return;
+    }
     if let Err(error) = signal_hook::low_level::emulate_default_handler(signal.number() as i32) {
         event!(WARN, "cannot act on a signal", signal = signal, error = error);
     }

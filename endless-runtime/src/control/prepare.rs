@@ -1,12 +1,6 @@
 //! What stands before the control thread: handlers for signals, in a successor before `main`.
 
-#[cfg(target_os = "linux")]
-use std::ffi::CString;
 use std::io;
-#[cfg(target_os = "linux")]
-use std::os::unix::ffi::OsStrExt as _;
-#[cfg(target_os = "linux")]
-use std::path::Path;
 use std::sync::Mutex;
 
 use nix::sys::signal::SigSet;
@@ -18,6 +12,7 @@ use crate::error::{Error, Result, describe};
 use crate::handover::environment::{self, Start};
 use crate::handover::launch::Launch;
 use crate::lock::lock;
+use crate::name;
 use crate::pause::{self, Point};
 use crate::signal::hook::Hooks;
 use crate::signal::{Judge, Signal, Signals, ignored_now, unblock};
@@ -64,7 +59,7 @@ pub(crate) fn is_started_by_endless() -> bool {
 }
 
 fn prepare_early(start: Start) -> io::Result<Early> {
-    name_itself();
+    name::restore();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let blocked = SigSet::thread_get_mask()?;
     let blocked: Vec<Signal> =
@@ -76,21 +71,6 @@ fn prepare_early(start: Start) -> io::Result<Early> {
     unblock(&blocked)?;
     Ok(Early { runtime, signals, start })
 }
-
-/// One that was started from an open file has the file's number for a name: `pkill app` would not find it.
-#[cfg(target_os = "linux")]
-fn name_itself() {
-    let is_number = |name: &CString| name.as_bytes().iter().all(u8::is_ascii_digit);
-    if nix::sys::prctl::get_name().is_ok_and(|name| is_number(&name)) {
-        let argument = std::env::args_os().next().unwrap_or_default();
-        let name = Path::new(&argument).file_name().unwrap_or_default();
-        // The kernel cuts it to 15 bytes. It is for people.
-        let _unnamed = CString::new(name.as_bytes()).map(|name| nix::sys::prctl::set_name(&name));
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn name_itself() {}
 
 /// Prepares the process.
 ///

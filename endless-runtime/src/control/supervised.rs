@@ -12,10 +12,10 @@ use super::stop::{Cause, Life};
 use super::{Control, sender_text};
 use crate::error::{Error, Result};
 use crate::future::{BoxFuture, finished};
-use crate::handover::SUPERVISOR;
 use crate::handover::arriving::Happened;
 use crate::handover::message::{Asked, Inheritors, Message, Reason, Refused, Relayed, Report, Turn};
 use crate::handover::starter::Starter;
+use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pause::{self, Point};
 use crate::process::Process;
@@ -81,7 +81,7 @@ pub(super) async fn heard(supervised: &mut Option<Supervised>) -> Heard {
 pub(super) fn report(process: &Process) -> Report {
     let config = &process.config;
     Report {
-        supervisor: SUPERVISOR,
+        supervisor: supervisor_version(),
         ready_timeout: config.ready_timeout,
         respawn: config.respawn,
         pid_file: config.pid_file.clone(),
@@ -119,16 +119,18 @@ impl Control {
         }
     }
 
-    /// Whether signals and commands are the supervisor's to act on. A generation that drains takes them for
-    /// itself alone.
+    /// Whether commands are the supervisor's to act on. A generation that drains takes them for itself alone.
     pub(super) fn supervisor(&self) -> Option<&Supervised> {
         self.supervised.as_ref().filter(|_| matches!(self.life, Life::Going | Life::Stopping))
     }
 
-    /// Passes a signal on that somebody has sent to this process; says whether that is all there is to do.
+    /// Passes a signal on that somebody has sent to this process; says whether that is all there is to do. A
+    /// generation that was replaced takes its signals for itself alone.
     pub(super) fn relay(&self, received: Received) -> bool {
         let Received { signal, sender, from_terminal, .. } = received;
-        let Some(supervised) = self.supervisor() else { return false };
+        // Also of a stop: the supervisor has told of it what this process is only about to hear.
+        let is_replaced = self.process.succeeded.load(Relaxed);
+        let Some(supervised) = self.supervised.as_ref().filter(|_| !is_replaced) else { return false };
         // The kernel means this very process, whose alarm it is.
         if sender.is_none() && !from_terminal {
             return false;

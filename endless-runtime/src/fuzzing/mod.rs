@@ -11,7 +11,9 @@ mod verdict;
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary as _, Unstructured};
@@ -165,10 +167,15 @@ fn serve_by_hyper(io: DuplexStream, service: Service) -> Served {
 }
 
 fn serve_by_hyper_nudged(io: DuplexStream, service: Service) -> Served {
-    let service = hyper::service::service_fn(move |request| service.clone().answer_or_500(request));
+    let again = Arc::new(AtomicBool::new(false));
+    let service = hyper::service::service_fn({
+        let again = Arc::clone(&again);
+        move |request| service.clone().answer_or_500(request, Arc::clone(&again))
+    });
     let mut builder = Builder::new();
     builder.header_read_timeout(None).max_header_size(MAX_HEADER_BYTES).max_buf_size(8192 + 4096 * 100);
-    let mut connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+    let mut connection = builder.serve_connection(TokioIo::new(io), service);
+    let mut is_done = false;
     let waker = Arc::new(AtomicWaker::new());
     let nudge = Box::new({
         let waker = Arc::clone(&waker);
@@ -176,7 +183,17 @@ fn serve_by_hyper_nudged(io: DuplexStream, service: Service) -> Served {
     });
     let task = tokio::spawn(poll_fn(move |cx| {
         waker.register(cx.waker());
-        Pin::new(&mut connection).poll(cx).map(|_ended| ())
+        // If a request has asked to upgrade, hyper may be done before the last answer is written, and goes on
+        // when it is asked again.
+        let mut ended = Pin::new(&mut connection).poll(cx);
+        if ended.is_pending() && again.load(Relaxed) {
+            ended = Pin::new(&mut connection).poll(cx);
+        }
+        let result = ready!(ended);
+        if result.is_err() || std::mem::replace(&mut is_done, true) {
+            return Poll::Ready(());
+        }
+        Pin::new(&mut connection).poll(cx).map(drop)
     }));
     Served { task, leave: Box::new(|| {}), nudge }
 }

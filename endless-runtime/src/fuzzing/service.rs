@@ -2,12 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -38,8 +39,8 @@ impl Seen {
         self.head == bare.head && body_agrees
     }
 
-    pub(super) fn asks_to_upgrade(&self) -> bool {
-        self.head.starts_with("CONNECT ") || self.head.contains("\"upgrade\": ")
+    pub(super) fn is_connect(&self) -> bool {
+        self.head.starts_with("CONNECT ")
     }
 }
 
@@ -68,16 +69,28 @@ impl Service {
         Self { answers: answers.into(), seen: Arc::clone(seen) }
     }
 
-    /// What endless does with an error, for hyper, which would close the connection.
-    pub(super) async fn answer_or_500<B>(self, request: Request<B>) -> Result<Response<Pieces>, BoxError>
+    /// What endless does with an error, for hyper, which would close the connection. And as in endless, an
+    /// answer that hands the connection over waits until the connection is polled `again`: meanwhile, hyper
+    /// may see that the client is gone, or that the request's body is left unread.
+    pub(super) async fn answer_or_500<B>(
+        self,
+        request: Request<B>,
+        again: Arc<AtomicBool>,
+    ) -> Result<Response<Pieces>, BoxError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        Ok(self.answer(request).await.unwrap_or_else(|_| {
+        let connects = request.method() == Method::CONNECT;
+        let response = self.answer(request).await.unwrap_or_else(|_| {
             let mut response = Response::new(Pieces::nothing());
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
-        }))
+        });
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
+            poll_fn(|_cx| if again.swap(true, Relaxed) { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+        Ok(response)
     }
 
     pub(super) async fn answer<B>(self, request: Request<B>) -> Result<Response<Pieces>, BoxError>

@@ -42,11 +42,6 @@ impl Verdict<'_> {
 
     fn leaves(&self, step: usize) {
         self.is_the_same_before(step);
-        // Hyper may drop what of a response is not written yet, if it is the last one and its request asked
-        // to upgrade.
-        if self.bare.requests.iter().any(|request| request.asks_to_upgrade()) {
-            return;
-        }
         self.gives_whole_answers_and_no_other();
         self.says_close_once(step);
         self.ends();
@@ -79,8 +74,7 @@ impl Verdict<'_> {
     /// The last answer is the one that says it. One of hyper's own, to a head that is none, says it too.
     fn says_close_once(&self, step: usize) {
         let after = self.ours.received[step..].concat();
-        // A 101 that nobody has asked for goes out as it is.
-        let mut last = answers(&after).filter(|head| !status_is(head, "101"));
+        let mut last = answers(&after).filter(|head| !self.hands_over(head));
         let (first, more) = (last.next(), last.next());
         let says_close = |head: &str| match head.starts_with("HTTP/1.0 ") {
             true => !head.contains("\r\nconnection: keep-alive\r\n"),
@@ -100,10 +94,21 @@ impl Verdict<'_> {
         self.hold(in_time || may_wait, "the connection stays open");
     }
 
+    /// Whether this may be an answer after which the connection is no more HTTP's: it says nothing of
+    /// persistence, nor does a 101 that nobody has asked for.
+    fn hands_over(&self, head: &str) -> bool {
+        let tunnels = || self.ours.requests.last().is_some_and(|request| request.is_connect());
+        status_is(head, "101") || (head.split(' ').nth(1).is_some_and(is_success) && tunnels())
+    }
+
     fn hold(&self, so: bool, what: &str) {
         let Self { script, bare, ours } = self;
         assert!(so, "{what}\n{script:#?}\nbare: {bare:#?}\nours: {ours:#?}");
     }
+}
+
+fn is_success(status: &str) -> bool {
+    status.starts_with('2')
 }
 
 fn status_is(head: &str, status: &str) -> bool {

@@ -17,6 +17,9 @@ use crate::sys;
 /// The variable's name.
 pub(crate) const VARIABLE: &str = "ENDLESS_HANDOVER";
 
+/// Of another one, in which a supervisor tells itself what it knows when it becomes a newer build.
+pub(crate) const SUPERVISOR_VARIABLE: &str = "ENDLESS_SUPERVISOR";
+
 const SUPERVISOR: &str = ",supervisor";
 
 /// What the variable says: `descriptor,inode,PID,ignored+ignored`, and a `supervisor` that follows if it is one

@@ -12,9 +12,9 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal as Number};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, execve};
 
-use super::environment::{Credentials, VARIABLE};
+use super::environment::{Credentials, SUPERVISOR_VARIABLE, VARIABLE};
 use crate::signal::{Signal, set_of};
 
 /// How to start one more of this program. Looked up once, at endless's first call.
@@ -83,6 +83,26 @@ impl Launch {
         )?;
         Ok(pid)
     }
+
+    /// Turns this process into what `program` is, started as it was itself but for one more variable; returns
+    /// only why it has not.
+    pub(crate) fn exec(&self, program: &Path, variable: &str) -> io::Error {
+        let try_exec = || {
+            let mut environment = self.environment.clone();
+            environment.push(variable.into());
+            let path = c_string(program.as_os_str().as_bytes())?;
+            execve(&path, &c_strings(&self.arguments)?, &c_strings(&environment)?)?;
+            Ok(())
+        };
+        try_exec().err().unwrap_or_else(|| io::Error::other("execve has returned"))
+    }
+}
+
+/// A variable that is of no use to anybody but one process.
+fn is_of_one_process(variable: &[u8]) -> bool {
+    [VARIABLE, SUPERVISOR_VARIABLE]
+        .iter()
+        .any(|name| variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")))
 }
 
 fn attributes(blocked: &[Signal]) -> nix::Result<PosixSpawnAttr> {
@@ -142,7 +162,7 @@ fn is_running(named: &Path, executable: &Path) -> bool {
 /// Sockets of a socket activation belong to the process that they were given to.
 fn is_passed_on(variable: &OsString) -> bool {
     let bytes = variable.as_bytes();
-    !bytes.starts_with(b"LISTEN_") && !bytes.starts_with(format!("{VARIABLE}=").as_bytes())
+    !bytes.starts_with(b"LISTEN_") && !is_of_one_process(bytes)
 }
 
 fn nul_separated(file: &str) -> Option<Vec<OsString>> {

@@ -1,4 +1,6 @@
-//! Handing over from a predecessor to a successor: the protocol of the two and its failures.
+//! Handing over from a predecessor to a successor: the protocol of the two and its failures. Where there is a
+//! supervisor, it does the predecessor's part and tells the predecessor what to do about its listeners; in this
+//! picture the two are one.
 //!
 //! ```text
 //!   predecessor                          channel                        successor
@@ -35,5 +37,8 @@ pub(crate) mod wire;
 /// process skips what it does not know, and listeners always go over.
 pub(crate) const PROTOCOL: u32 = 1;
 
-/// The version of the supervisor that this build has. One that is asked to start a newer build becomes that build.
-pub(crate) const SUPERVISOR: u32 = 1;
+/// The version of the supervisor that this build has. An older one that starts this build becomes it.
+pub(crate) fn supervisor_version() -> u32 {
+    const VERSION: u32 = 1;
+    crate::pause::version().unwrap_or(VERSION)
+}

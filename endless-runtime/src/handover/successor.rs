@@ -25,6 +25,9 @@ use crate::signal::Signal;
 /// For how long a successor that serves may take to hear one thing more.
 const HEARING_TIME: Duration = Duration::from_secs(1);
 
+/// How one ends that was told to: if it had confirmed before, the whole service is meant.
+const STOPPED: End = End::Exited(0);
+
 /// A successor, and what this process knows of it.
 #[derive(Debug)]
 pub(crate) struct Successor {
@@ -62,9 +65,9 @@ pub(crate) async fn replace(
     let mut happened = VecDeque::from_iter(successor.hand_over(generation, &heirlooms).err());
     pause::at(Point::HandedOver);
     loop {
-        let next = match happened.pop_front() {
-            Some(next) => next,
-            None => successor.next(&mut called_off, clock.over(&replacing)).await,
+        let Some(next) = happened.pop_front() else {
+            happened.extend(successor.next(&mut called_off, clock.over(&replacing)).await);
+            continue;
         };
         for action in replacing.on(next) {
             match action {
@@ -179,22 +182,31 @@ impl Successor {
         &mut self,
         called_off: &mut Option<BoxFuture<'_, String>>,
         too_late: impl Future<Output = ()>,
-    ) -> Happened {
+    ) -> Vec<Happened> {
         let received = tokio::select! {
             biased;
-            reason = finished(called_off) => return Happened::CalledOff(reason),
+            reason = finished(called_off) => return vec![Happened::CalledOff(reason)],
             received = self.channel.receive(), if self.listening => received,
-            how = self.process.ended() => return Happened::Ended(how),
-            () = too_late => return Happened::TimeOut,
+            how = self.process.ended() => return self.said_before(how).await,
+            () = too_late => return vec![Happened::TimeOut],
         };
         if let Ok(Some(Message::Confirmed)) = received {
             pause::at(Point::HeardConfirmed);
-            // One that is gone already serves nobody.
-            if let Ok(how) = timeout(Duration::ZERO, self.process.ended()).await {
-                return Happened::Ended(how);
+            if let Ok(how) = timeout(Duration::ZERO, self.process.ended()).await
+                && how != STOPPED
+            {
+                return vec![Happened::Ended(how)];
             }
         }
-        self.heard(received)
+        vec![self.heard(received)]
+    }
+
+    /// Its last words and its end. One that has died serves nobody, whatever it has confirmed.
+    async fn said_before(&mut self, how: End) -> Vec<Happened> {
+        let mut said = self.already_said().await;
+        said.retain(|happened| how == STOPPED || !matches!(happened, Happened::Said(Message::Confirmed)));
+        said.push(Happened::Ended(how));
+        said
     }
 
     /// Passes on that one more restart was asked for.

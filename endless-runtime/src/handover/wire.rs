@@ -76,6 +76,11 @@ impl Wire {
         !self.outgoing.is_empty()
     }
 
+    /// Whether there is nothing on its way, in either direction, as far as it has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outgoing.is_empty() && self.received.is_empty() && self.descriptors.is_empty()
+    }
+
     /// Sends some of what is queued; `WouldBlock` if the kernel takes nothing now. Nothing is left to send to
     /// a peer that is gone; what it had to say may still be there to read, its end too.
     pub(crate) fn send_some(&mut self, socket: &impl AsFd) -> io::Result<()> {

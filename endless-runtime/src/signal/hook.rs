@@ -157,6 +157,11 @@ impl Hooks {
         *lock(&self.runtime) = Some(runtime);
     }
 
+    /// The runtime that serves, once there is a server.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        lock(&self.runtime).clone()
+    }
+
     pub(crate) fn with(given: &[&'static Registration]) -> Self {
         Self { given: Mutex::new(given.to_vec()), ..Self::default() }
     }
@@ -239,8 +244,7 @@ impl Hooks {
     async fn call(&self, hook: &'static Registration, moment: Moment, occasion: Occasion) -> HookResult {
         let _turn = self.turn.lock().await;
         log::caught_up().await;
-        let runtime = lock(&self.runtime).clone();
-        let runtime = runtime.ok_or("no runtime serves yet")?;
+        let runtime = self.runtime().ok_or("no runtime serves yet")?;
         let timeout = hook.timeout.unwrap_or(DEFAULT_TIMEOUT);
         // Tokio panics where the system has no more threads.
         let started = catch_unwind(AssertUnwindSafe(|| start(&runtime, hook.call, occasion)));

@@ -75,6 +75,19 @@ impl Judge {
         Self { ignored_at_start, tty: Tty::look() }
     }
 
+    /// One that has begun in another build of this process.
+    pub(crate) fn resumed(ignored_at_start: Vec<Signal>, had_terminal: bool) -> Self {
+        Self { ignored_at_start, tty: Tty { opened_at_start: had_terminal } }
+    }
+
+    pub(crate) fn ignored_at_start(&self) -> &[Signal] {
+        &self.ignored_at_start
+    }
+
+    pub(crate) fn had_terminal(&self) -> bool {
+        self.tty.opened_at_start
+    }
+
     /// A signal that was ignored when the process started (under `nohup`, or SIGINT of a script's background
     /// job) stays ignored when the terminal sends it; somebody's `kill` still counts.
     pub(crate) fn judge(&self, origin: &Origin) -> Option<Received> {

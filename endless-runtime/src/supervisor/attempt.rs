@@ -46,7 +46,7 @@ enum Phase {
         state: u32,
         /// The listeners that were handed over, in their order.
         handed_over: Vec<ListenerNote>,
-        /// Which process the successor was, and how it has ended.
+        /// The successor, and how it has ended.
         end: Option<(Pid, End)>,
     },
 }
@@ -82,7 +82,7 @@ impl Supervisor {
         pause::at(Point::Asked);
         let asked =
             Asked { attempt: self.attempts, signal, program: self.launch.program().display().to_string() };
-        let deadline = Instant::now().checked_add(self.report.hooks_timeout + ANSWER_TIME);
+        let deadline = Instant::now().checked_add(self.report.hooks_timeout.saturating_add(ANSWER_TIME));
         self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline });
         match self.serving() {
             Some(serving) => serving.say(Message::Ask(asked)),
@@ -91,17 +91,22 @@ impl Supervisor {
     }
 
     /// The generation that served is not there any more, and nobody wanted that.
-    pub(super) fn replace_dead(&mut self, pid: Pid, end: End) {
-        let now = Instant::now();
+    pub(super) fn replace_dead(&mut self, dead: &Dead) {
+        let (now, generation) = (Instant::now(), dead.generation());
         match self.deaths.delay(now, self.report.respawn) {
             Some(delay) => {
-                event!(ERROR, "the generation has ended: replacing it", generation = pid, how = end);
+                event!(
+                    ERROR,
+                    "the generation has ended: replacing it",
+                    generation = generation,
+                    how = dead.how
+                );
                 let deadline = Some(now + delay);
                 self.attempt = Some(Attempt { cause: Cause::Death, phase: Phase::Waiting, deadline });
             }
             None => {
-                event!(ERROR, "the generation has ended: giving up", generation = pid, how = end);
-                self.give_up(status_of(end));
+                event!(ERROR, "the generation has ended: giving up", generation = generation, how = dead.how);
+                self.give_up(dead.status);
             }
         }
     }
@@ -167,8 +172,8 @@ impl Supervisor {
         let happened = match heard {
             Heard::Said(Message::Confirmed) => {
                 pause::at(Point::HeardConfirmed);
-                // One that is gone already serves nobody; its end is what counts.
-                if self.successor().is_some_and(|successor| has_ended(successor.pid)) {
+                // One that has died already serves nobody, and its end is what counts.
+                if self.successor().is_some_and(|successor| has_died(successor.pid)) {
                     return;
                 }
                 Happened::Said(Message::Confirmed)
@@ -321,7 +326,11 @@ impl Supervisor {
             self.on_failure(attempt, reason);
         }
         self.stop_if_nothing_is_under_way();
-        if let (None, Some(signal)) = (&self.attempt, self.again.take()) {
+        // One that has died is replaced first; and who has given up restarts nothing.
+        if self.attempt.is_none()
+            && self.status.is_none()
+            && let Some(signal) = self.again.take()
+        {
             self.begin_restart(signal);
         }
     }
@@ -347,15 +356,36 @@ impl Supervisor {
             (Cause::Death, Some((_, End::Exited(2)))) => self.give_up(2),
             (Cause::Restart | Cause::Death, end) => {
                 event!(WARN, "restart called off", pid = getpid(), reason = reason);
-                let (pid, end) = end.unwrap_or((getpid(), End::Untold));
-                self.replace_dead(pid, end);
+                self.replace_dead(&end.map_or_else(|| Dead::unborn(reason), |(pid, end)| Dead::of(pid, end)));
             }
         }
     }
 }
 
-/// Whether it has ended, and is not reaped.
-fn has_ended(pid: Pid) -> bool {
+/// A generation that nobody wanted to end.
+pub(super) struct Dead {
+    /// Unless it could not even be started.
+    pid: Option<Pid>,
+    how: String,
+    status: u8,
+}
+
+impl Dead {
+    pub(super) fn of(pid: Pid, end: End) -> Self {
+        Self { pid: Some(pid), how: end.to_string(), status: status_of(end) }
+    }
+
+    fn unborn(reason: String) -> Self {
+        Self { pid: None, how: reason, status: 1 }
+    }
+
+    fn generation(&self) -> String {
+        self.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string())
+    }
+}
+
+/// Whether it has ended, and is not reaped; not one that was stopped, and with it the service.
+fn has_died(pid: Pid) -> bool {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive))
+    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive | WaitStatus::Exited(_, 0)))
 }

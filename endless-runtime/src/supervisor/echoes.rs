@@ -1,4 +1,5 @@
-//! One signal to a whole group of processes is one signal, however many of them tell of it.
+//! One signal to a whole group of processes is one signal, however many of them tell of it. The supervisor is
+//! always one of the group: what only generations got was meant for each of them.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,19 @@ pub(super) struct Echoes(Vec<Echo>);
 struct Echo {
     signal: Relayed,
     at: Instant,
-    got_by: Vec<Pid>,
+    /// `None` is the supervisor itself.
+    got_by: Vec<Option<Pid>>,
 }
 
 impl Echoes {
-    /// Whether `signal` is a new one: a process that tells of the same one twice has got it twice.
-    pub(super) fn is_new(&mut self, signal: &Relayed, got_by: Pid, now: Instant) -> bool {
+    /// Whether `signal` is a new one: a process that tells of the same one twice has got it twice. `got_by` is
+    /// the generation that tells of it, or `None` for the supervisor itself.
+    pub(super) fn is_new(&mut self, signal: &Relayed, got_by: Option<Pid>, now: Instant) -> bool {
         self.0.retain(|echo| now.duration_since(echo.at) < SAME);
-        let known = |echo: &&mut Echo| echo.signal == *signal && !echo.got_by.contains(&got_by);
+        let known = |echo: &&mut Echo| {
+            let by_supervisor = got_by.is_none() || echo.got_by.contains(&None);
+            echo.signal == *signal && by_supervisor && !echo.got_by.contains(&got_by)
+        };
         // Who sent it is not known: there is nothing to recognise it by.
         match self.0.iter_mut().find(known).filter(|_| signal.sender.is_some()) {
             Some(echo) => {
@@ -47,31 +53,44 @@ mod tests {
         Relayed { name: name.to_owned(), sender: Some((sender, 0)) }
     }
 
+    const ITSELF: Option<Pid> = None;
+
+    fn generation(pid: i32) -> Option<Pid> {
+        Some(Pid::from_raw(pid))
+    }
+
     #[test]
     fn one_to_all_is_one() {
         let (mut echoes, now) = (Echoes::default(), Instant::now());
         let hangup = signal("SIGHUP", 7);
-        assert!(echoes.is_new(&hangup, Pid::from_raw(1), now));
-        assert!(!echoes.is_new(&hangup, Pid::from_raw(2), now));
-        assert!(!echoes.is_new(&hangup, Pid::from_raw(3), now));
-        assert!(echoes.is_new(&hangup, Pid::from_raw(1), now), "a second one");
-        assert!(!echoes.is_new(&hangup, Pid::from_raw(2), now), "and its echo");
+        assert!(echoes.is_new(&hangup, ITSELF, now));
+        assert!(!echoes.is_new(&hangup, generation(2), now));
+        assert!(!echoes.is_new(&hangup, generation(3), now));
+        assert!(echoes.is_new(&hangup, generation(2), now), "a second one");
+        assert!(!echoes.is_new(&hangup, ITSELF, now), "and its echo");
+    }
+
+    #[test]
+    fn one_to_each_generation_is_as_many() {
+        let (mut echoes, now) = (Echoes::default(), Instant::now());
+        assert!(echoes.is_new(&signal("SIGHUP", 7), generation(2), now));
+        assert!(echoes.is_new(&signal("SIGHUP", 7), generation(3), now));
     }
 
     #[test]
     fn another_signal_sender_or_time_is_another_one() {
         let (mut echoes, now) = (Echoes::default(), Instant::now());
-        assert!(echoes.is_new(&signal("SIGHUP", 7), Pid::from_raw(1), now));
-        assert!(echoes.is_new(&signal("SIGTERM", 7), Pid::from_raw(2), now));
-        assert!(echoes.is_new(&signal("SIGHUP", 8), Pid::from_raw(2), now));
-        assert!(echoes.is_new(&signal("SIGHUP", 7), Pid::from_raw(2), now + SAME));
+        assert!(echoes.is_new(&signal("SIGHUP", 7), ITSELF, now));
+        assert!(echoes.is_new(&signal("SIGTERM", 7), generation(2), now));
+        assert!(echoes.is_new(&signal("SIGHUP", 8), generation(2), now));
+        assert!(echoes.is_new(&signal("SIGHUP", 7), generation(2), now + SAME));
     }
 
     #[test]
     fn what_nobody_signed_is_new_each_time() {
         let (mut echoes, now) = (Echoes::default(), Instant::now());
         let anonymous = Relayed { sender: None, ..signal("SIGHUP", 0) };
-        assert!(echoes.is_new(&anonymous, Pid::from_raw(1), now));
-        assert!(echoes.is_new(&anonymous, Pid::from_raw(2), now));
+        assert!(echoes.is_new(&anonymous, ITSELF, now));
+        assert!(echoes.is_new(&anonymous, generation(2), now));
     }
 }

@@ -9,7 +9,7 @@ use nix::poll::PollFlags;
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 
-use super::program::{Identity, Program, identity};
+use super::program::{Identity, Program};
 use crate::error::describe;
 use crate::handover::PROTOCOL;
 use crate::handover::launch::Launch;
@@ -79,21 +79,10 @@ impl Generation {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (near, far) = UnixStream::pair().map_err(failed)?;
         near.set_nonblocking(true).map_err(failed)?;
-        let file = identity(launch.program());
+        let file = program.identity(launch);
         let pid = program.start(launch, far.into(), blocked).map_err(failed)?;
         pause::at(Point::Started);
-        let mut generation = Self {
-            pid,
-            role: Role::Starting,
-            file,
-            report: Report::default(),
-            listeners: Vec::new(),
-            end_at: None,
-            incoming: Vec::new(),
-            socket: near,
-            wire: Wire::default(),
-            listening: true,
-        };
+        let mut generation = Self::resumed(pid, Role::Starting, file, near);
         generation.wire.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
         let duplicates = listeners.iter().map(duplicate);
         if let Err(error) = generation.wire.queue_listeners(duplicates) {
@@ -103,6 +92,27 @@ impl Generation {
         generation.say(Message::Complete);
         pause::at(Point::HandedOver);
         Ok(generation)
+    }
+
+    /// One that was started before.
+    pub(super) fn resumed(pid: Pid, role: Role, file: Identity, socket: UnixStream) -> Self {
+        Self {
+            pid,
+            role,
+            file,
+            report: Report::default(),
+            listeners: Vec::new(),
+            end_at: None,
+            incoming: Vec::new(),
+            socket,
+            wire: Wire::default(),
+            listening: true,
+        }
+    }
+
+    /// Whether nothing is half said, on either side, and nothing is to be done about it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.wire.is_empty() && self.incoming.is_empty() && self.listening && self.end_at.is_none()
     }
 
     /// One that does not read any more will be seen to end, or to be late.

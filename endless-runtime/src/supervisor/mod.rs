@@ -11,6 +11,7 @@ mod echoes;
 mod generation;
 mod program;
 mod signals;
+mod succession;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -27,10 +28,11 @@ use crate::control::act_by_default;
 use crate::handover::launch::Launch;
 use crate::handover::message::{Message, Relayed, Report};
 use crate::handover::process::End;
+use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pid_file;
-use crate::signal::{Received, Signal, ignored_now};
-use attempt::Attempt;
+use crate::signal::{Judge, Received, Signal, ignored_now};
+use attempt::{Attempt, Dead};
 use deaths::Deaths;
 use echoes::Echoes;
 use generation::{Generation, Heard, Listener, Role};
@@ -46,28 +48,28 @@ pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
     crate::log::never_wait();
     let ignored = ignored_now();
     let launch = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
-    let mut supervisor = Supervisor {
-        signals: Signals::catch(ignored)?,
-        launch,
-        program: Program::OfPath,
-        generations: Vec::new(),
-        served: None,
-        listeners: Vec::new(),
-        report: Report::default(),
-        attempt: None,
-        attempts: 0,
-        deaths: Deaths::default(),
-        echoes: Echoes::default(),
-        again: None,
-        stop: None,
-        pid_file: None,
-        status: None,
-    };
+    let mut supervisor = Supervisor::new(launch, Signals::catch(Judge::new(ignored))?);
     supervisor.start_first();
     Ok(supervisor.live())
 }
 
+/// Goes on as a supervisor, if this process was one before it became this build; returns the exit status.
+///
+/// # Errors
+///
+/// If it cannot: its generations will notice that it is gone.
+pub(crate) fn resume() -> io::Result<Option<u8>> {
+    let resumed = Supervisor::resumed()?;
+    Ok(resumed.map(|supervisor| {
+        crate::log::never_wait();
+        crate::name::restore();
+        supervisor.live()
+    }))
+}
+
 struct Supervisor {
+    /// The newest version that it knows of.
+    version: u32,
     launch: Launch,
     /// What became ready.
     program: Program,
@@ -104,10 +106,32 @@ struct Stop {
 }
 
 impl Supervisor {
+    fn new(launch: Launch, signals: Signals) -> Self {
+        Self {
+            version: supervisor_version(),
+            launch,
+            program: Program::OfPath,
+            signals,
+            generations: Vec::new(),
+            served: None,
+            listeners: Vec::new(),
+            report: Report::default(),
+            attempt: None,
+            attempts: 0,
+            deaths: Deaths::default(),
+            echoes: Echoes::default(),
+            again: None,
+            stop: None,
+            pid_file: None,
+            status: None,
+        }
+    }
+
     fn live(mut self) -> u8 {
         loop {
             self.reap();
             self.on_time(Instant::now());
+            self.become_newer();
             if let Some(status) = self.status.filter(|_| self.generations.is_empty()) {
                 if let Some(path) = &self.pid_file {
                     pid_file::remove(path, getpid());
@@ -158,7 +182,7 @@ impl Supervisor {
     fn on_heard(&mut self, pid: Pid, heard: Heard) {
         let Some(role) = self.generation(pid).map(|generation| generation.role) else { return };
         match (role, heard) {
-            // Also from one that drains: it said so before it knew that it has handed over.
+            // Also of one that has not heard yet that it is replaced: it would have taken it for itself alone.
             (_, Heard::Said(Message::Signal(signal))) => self.on_relayed(signal, pid),
             (Role::Starting, heard) => self.on_heard_of_successor(heard),
             (Role::Serving, Heard::Relisted) => self.take_stock(pid),
@@ -217,7 +241,7 @@ impl Supervisor {
             }
             // As it wanted, or as it will each time.
             End::Exited(0 | 2) => self.give_up(status_of(end)),
-            _ => self.replace_dead(pid, end),
+            _ => self.replace_dead(&Dead::of(pid, end)),
         }
     }
 
@@ -240,7 +264,7 @@ impl Supervisor {
     fn on_signal(&mut self, received: Received) {
         let Received { signal, sender, hangup, .. } = received;
         let relayed = Relayed::new(signal, sender);
-        if self.echoes.is_new(&relayed, getpid(), Instant::now()) {
+        if self.echoes.is_new(&relayed, None, Instant::now()) {
             self.act(signal, relayed, hangup);
         }
     }
@@ -249,7 +273,7 @@ impl Supervisor {
     fn on_relayed(&mut self, relayed: Relayed, pid: Pid) {
         // One that this build does not know is none of its signals.
         let Ok(signal) = relayed.name.parse() else { return };
-        if self.echoes.is_new(&relayed, pid, Instant::now()) {
+        if self.echoes.is_new(&relayed, Some(pid), Instant::now()) {
             self.act(signal, relayed, false);
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fs::{File, metadata};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
@@ -25,7 +25,7 @@ pub(super) enum Program {
 }
 
 impl Program {
-    /// What `pid` runs, if it is the file that lay on the path when it was started.
+    /// What `pid` runs, if it is the file that it was started from.
     pub(super) fn of(pid: Pid, started: Identity) -> Self {
         let held =
             File::options().read(true).custom_flags(OFlag::O_PATH.bits()).open(format!("/proc/{pid}/exe"));
@@ -33,19 +33,39 @@ impl Program {
         held.ok().filter(same).map_or(Self::OfPath, Self::Held)
     }
 
+    /// Which file that is, or lies there now.
+    pub(super) fn identity(&self, launch: &Launch) -> Identity {
+        let file = match self {
+            Self::OfPath => metadata(launch.program()),
+            Self::Held(file) => file.metadata(),
+        };
+        file.ok().map(|file| (file.dev(), file.ino()))
+    }
+
     pub(super) fn start(&self, launch: &Launch, channel: OwnedFd, blocked: &[Signal]) -> io::Result<Pid> {
         match self {
             Self::OfPath => launch.start(channel, blocked, true),
             // Looked up in the child, where it is open until the very exec.
-            Self::Held(file) => {
-                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                launch.start_as(&path, channel, blocked, true)
-            }
+            Self::Held(file) => launch.start_as(&path_of(file), channel, blocked, true),
+        }
+    }
+
+    /// Another name of the file that is held.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::OfPath => None,
+            Self::Held(file) => Some(path_of(file)),
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::OfPath => None,
+            Self::Held(file) => Some(file.as_fd()),
         }
     }
 }
 
-/// What lies on `path` now.
-pub(super) fn identity(path: &Path) -> Identity {
-    metadata(path).ok().map(|file| (file.dev(), file.ino()))
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::sys::signal::Signal as Number;
+use nix::sys::signal::{SigSet, Signal as Number};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 
 use crate::log::event;
-use crate::signal::{Judge, Received, Signal};
+use crate::signal::{Judge, Received, Signal, set_of};
 
 /// The signals that were caught, and the ends of children.
 pub(super) struct Signals {
@@ -19,12 +19,28 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Catches from now on what is always acted on.
-    pub(super) fn catch(ignored_at_start: Vec<Signal>) -> io::Result<Self> {
+    pub(super) fn catch(judge: Judge) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         let numbers = Signal::ALWAYS.map(Signal::number).into_iter().chain([Number::SIGCHLD]);
         let numbers = numbers.map(|number| number as i32);
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), numbers)?;
-        Ok(Self { delivery, judge: Judge::new(ignored_at_start) })
+        Ok(Self { delivery, judge })
+    }
+
+    /// Lets all signals wait that are caught.
+    pub(super) fn block() -> io::Result<()> {
+        Ok(all().thread_block()?)
+    }
+
+    /// Lets them come.
+    pub(super) fn unblock() {
+        if let Err(error) = all().thread_unblock() {
+            event!(ERROR, "cannot hear signals", error = error);
+        }
+    }
+
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// Catches what a generation has a hook for; one that is caught already stays so.
@@ -42,6 +58,12 @@ impl Signals {
         let pending: Vec<_> = self.delivery.pending().collect();
         pending.iter().filter_map(|origin| self.judge.judge(origin)).collect()
     }
+}
+
+fn all() -> SigSet {
+    let mut all = set_of(&Signal::ALL);
+    all.add(Number::SIGCHLD);
+    all
 }
 
 impl AsFd for Signals {

@@ -76,6 +76,7 @@ pub(crate) fn routes() -> Router {
         .route("/restart", get(restart))
         .route("/shutdown", get(|| async { endless::shutdown() }))
         .route("/until_draining", get(until_draining))
+        .route("/large_when_draining", any(large_when_draining))
         .route("/echo", any(echo))
         .route("/block_the_log", get(|| async { block_the_log() }))
         .route("/hang", get(hang))
@@ -83,6 +84,9 @@ pub(crate) fn routes() -> Router {
         .route("/block", get(block))
         .route("/spawn", get(spawn))
         .route("/spawn_self", get(spawn_self))
+        .route("/exit", get(exit))
+        .route("/pid", get(|| async { endless::pid().to_string() }))
+        .route("/orphan", get(orphan))
         .route("/panic", get(|| async { panicking::<()>() }))
         .route("/panic_when_draining", get(panic_when_draining))
         .route("/panic_in_body", get(|| async { ending_badly(panicking) }))
@@ -184,9 +188,20 @@ struct Status {
     status: u16,
 }
 
+/// Ends the process on the spot.
+async fn exit(Query(Status { status }): Query<Status>) {
+    std::process::exit(status.into())
+}
+
 /// A status without a body.
 async fn empty(Query(Status { status }): Query<Status>) -> StatusCode {
     StatusCode::from_u16(status).expect("the tests ask for real ones")
+}
+
+/// More than a socket takes before its client reads.
+async fn large_when_draining() -> String {
+    endless::draining().await;
+    "large".repeat(2_000_000)
 }
 
 /// The body of the request once more, a pause until the drain has begun, and the trailers of the request.
@@ -317,6 +332,13 @@ async fn spawn_self() -> String {
             end => return end.unwrap_or_default(),
         }
     }
+}
+
+/// Starts a process that soon has no parent, and lives a little longer; returns its PID.
+async fn orphan() -> Vec<u8> {
+    let script = "sleep 0.3 >/dev/null 2>&1 & echo $!";
+    let output = Command::new("sh").args(["-c", script]).output().await.expect("a shell");
+    output.stdout
 }
 
 async fn hang() {

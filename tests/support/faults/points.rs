@@ -86,6 +86,12 @@ impl Points {
         fs::remove_file(self.folder.path().join(format!("{point:?}"))).expect("it was held");
     }
 
+    /// Which version the supervisor of what is started from now on has.
+    pub(crate) fn set_version(&self, version: u32) {
+        fs::write(self.folder.path().join("version"), version.to_string())
+            .expect("our own folder can be written");
+    }
+
     /// The process that has come to this point; waits for it.
     #[track_caller]
     pub(crate) fn reached(&self, point: Point) -> impl Future<Output = u32> {

@@ -15,6 +15,8 @@
     connect_info = true,
     pid_file = "/tmp/app.pid",
     program = "/srv/current/bin/app",
+    supervise = true,
+    respawn = "5 in 10s",
     flavor = "multi_thread",
     worker_threads = 2,
     crate = "::endless"

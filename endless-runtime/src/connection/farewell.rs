@@ -1,0 +1,63 @@
+//! What goes out over a connection of HTTP/2 that is about to end: only that tells whether its client takes
+//! what it has asked for. What comes in does not: a client may say whatever costs it nothing for ever.
+
+use super::heads::{CONTINUATION, DATA, GOAWAY, HEADERS, Head, Heads};
+use super::state::ConnectionState;
+
+/// How far what the server says was sent.
+#[derive(Default)]
+pub(super) struct Farewell {
+    heads: Heads,
+    /// The frame that is being sent is part of an answer.
+    is_answer: bool,
+    /// The first says that the server wants to go, the second which streams it still answers (RFC 9113,
+    /// section 6.8). The second follows the client's own word that it has seen the first.
+    goaways: usize,
+}
+
+impl Farewell {
+    pub(super) fn sent(&mut self, bytes: &[u8], state: &ConnectionState) {
+        let mut answers = self.is_answer && self.heads.is_in_payload();
+        self.heads.pass(bytes, |Head { kind, .. }| {
+            self.is_answer = matches!(kind, DATA | HEADERS | CONTINUATION);
+            answers |= self.is_answer;
+            self.goaways += usize::from(kind == GOAWAY);
+        });
+        if answers {
+            state.answers();
+        }
+        if self.goaways > 1 {
+            state.parts();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::heads::frame;
+    use super::*;
+
+    const PING: u8 = 6;
+
+    #[test]
+    fn pings_that_are_answered_are_no_answers() {
+        let (mut farewell, state) = (Farewell::default(), ConnectionState::default());
+        farewell.sent(&frame(PING, 1, 8), &state);
+        assert!(!state.take_answers());
+        farewell.sent(&frame(DATA, 0, 300)[..200], &state);
+        assert!(state.take_answers());
+        farewell.sent(&[b'x'; 109], &state);
+        assert!(state.take_answers(), "the rest of a frame is one too");
+        farewell.sent(&frame(PING, 1, 8), &state);
+        assert!(!state.take_answers());
+    }
+
+    #[test]
+    fn a_connection_parts_with_its_second_goaway() {
+        let (mut farewell, state) = (Farewell::default(), ConnectionState::default());
+        farewell.sent(&frame(GOAWAY, 0, 8), &state);
+        assert!(!state.is_parting());
+        farewell.sent(&frame(GOAWAY, 0, 8), &state);
+        assert!(state.is_parting());
+    }
+}

@@ -1,0 +1,2 @@
+#[endless::main(respawn = "5")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(supervise = "false")]
+async fn main() {}
