@@ -72,8 +72,8 @@ const fn column(
 
 #[test]
 fn every_point_is_in_the_table() {
-    // `while_a_successor_is_called_off`
-    assert_eq!(missing_in(SUPERVISED), [Point::CallingOff]);
+    // `while_a_successor_is_called_off` and `while_the_supervisor_becomes_another_build`
+    assert_eq!(missing_in(SUPERVISED), [Point::CallingOff, Point::Becoming]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +103,26 @@ async fn while_a_successor_is_called_off() {
     // Whether it passes a signal on before it ends, is chance.
     faults.retain(|(fault, side, _)| *side != Successor || !matches!(fault, Fault::Signal(_)));
     run_all(faults.into_iter().map(|fault| row(setup, column.step, fault)).collect()).await;
+}
+
+/// The restart is over, and the supervisor hears nothing for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_supervisor_becomes_another_build() {
+    let step = Step::new(Some(Point::Becoming), None, Some(Point::Serving));
+    let faults = [
+        (Fault::Kill, Supervisor, Orphaned),
+        (Fault::Signal(Signal::SIGTERM), Supervisor, Stopped),
+        (Fault::Kill, Successor, Replaced),
+        (Fault::Signal(Signal::SIGHUP), Successor, RestartedTwice),
+        (Fault::Nothing, Successor, Restarted),
+        (Fault::Signal(Signal::SIGHUP), Supervisor, RestartedTwice),
+        (Fault::Signal(Signal::SIGTERM), Successor, Stopped),
+        (Fault::Interlude, Supervisor, Restarted),
+        (Fault::Interlude, Successor, Restarted),
+    ];
+    let setup = Setup::new(Mode::Supervised, User::Unprivileged);
+    let rows = faults.into_iter().take(restarts(4, usize::MAX)).map(|fault| row(setup, step, fault));
+    run_all(rows.collect()).await;
 }
 
 /// Whoever stands still is waited for as long as the step may take: a successor is given up then, and a

@@ -56,6 +56,9 @@ impl Outcome {
     }
 }
 
+/// No build has it.
+const NEWER: u32 = 1000;
+
 /// A restart under way.
 #[derive(Debug)]
 pub(crate) struct Restart<'a> {
@@ -124,6 +127,9 @@ impl Restart<'_> {
     pub(crate) async fn reach(&self, step: Step) -> Option<u32> {
         let (points, first) = (&self.site.points, self.first);
         step.points().into_iter().for_each(|point| points.hold(point));
+        if step.has(Point::Becoming) {
+            points.set_version(NEWER);
+        }
         self.site.hang_up(first);
         let supervisor = self.site.supervisor();
         if let Some(point) = step.supervisor {
@@ -248,6 +254,7 @@ impl Restart<'_> {
         let told = |line: &Line| line.message() == Some("the generation has ended: replacing it");
         let line = self.site.app.wait_for(self.mark, told, PATIENCE).await;
         let serving = self.site.app.wait_for_message(line.after(), "serving").await;
+        // Who was called off is among those that were never to serve.
         self.site.expect_killed(pid_in(&line, "generation"));
         // One that had confirmed was a generation; one that had not was none.
         let generation = 1 + self.site.said(self.first, "handed over");

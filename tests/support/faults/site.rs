@@ -260,14 +260,15 @@ impl Site {
     pub(crate) async fn is_dead(&self, pid: u32) {
         match self.supervisor() {
             None => assert_eq!(self.app.exit(pid).await.code(), None, "it was killed"),
-            Some(_) => assert_eq!(self.deaths_told(Some(pid)).await, 1, "its death is told once"),
+            Some(_) => assert_eq!(self.deaths_told(pid).await, 1, "its death is told once"),
         }
     }
 
     /// How often the supervisor tells of the death of `pid`, which it does.
-    async fn deaths_told(&self, pid: Option<u32>) -> usize {
-        let _first = self.app.wait_for(Mark::START, |line| death_in(line) == pid, PATIENCE).await;
-        self.app.lines().iter().filter(|line| death_in(line) == pid).count()
+    async fn deaths_told(&self, pid: u32) -> usize {
+        let told = |line: &Line| death_in(line) == Some(pid);
+        let _first = self.app.wait_for(Mark::START, told, PATIENCE).await;
+        self.app.lines().iter().filter(|line| told(line)).count()
     }
 
     /// Once all is over: every generation has ended in an orderly way that was not killed.
@@ -357,7 +358,8 @@ fn death_in(line: &Line) -> Option<u32> {
         "a generation has ended while it drained",
     ];
     line.message().filter(|message| told.contains(message))?;
-    Some(pid_in(line, "generation"))
+    // Or `none`, if it could not even be started.
+    line.field("generation")?.parse().ok()
 }
 
 /// What a supervisor has open: whatever it is, and the program that became ready, which it may hold.

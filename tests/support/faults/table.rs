@@ -105,8 +105,8 @@ fn next(point: Point) -> Option<Point> {
         Point::HeardConfirmed => Point::LetGo,
         Point::LetGo => Point::Draining,
         Point::Draining => Point::CallingOff,
-        // `supervisor_upgrade` has the moment at which it becomes another build.
-        Point::CallingOff | Point::Becoming => Point::HeardAsk,
+        Point::CallingOff => Point::Becoming,
+        Point::Becoming => Point::HeardAsk,
         Point::HeardAsk => Point::HeardPause,
         Point::HeardPause => Point::SaidPaused,
         Point::SaidPaused => Point::Born,
