@@ -29,6 +29,8 @@ pub(crate) mod process;
 pub(crate) mod replacing;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod schedules_of_three;
 pub(crate) mod starter;
 pub(crate) mod successor;
 pub(crate) mod wire;

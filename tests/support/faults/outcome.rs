@@ -244,6 +244,10 @@ impl Restart<'_> {
         let line = self.site.app.wait_for(self.mark, served, PATIENCE).await;
         let successor = pid_in(&line, "pid");
         assert_eq!(self.site.said(successor, "serving"), 1);
+        // It is the one that was under way.
+        let otherwise = ["restart called off", "the generation has ended: replacing it"];
+        let told = |line: &Line| line.message().is_some_and(|message| otherwise.contains(&message));
+        assert!(!self.site.app.lines().iter().any(told));
         let listening = self.site.says(self.mark, successor, "listening").await;
         assert_eq!(listening.field("address"), Some(address.to_string().as_str()));
         Ended::Served { by: successor, at: address }
