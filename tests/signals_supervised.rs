@@ -44,7 +44,7 @@ impl Site {
     /// Waits for the end of a generation that has drained, which its supervisor reaps.
     async fn drains(&self, pid: u32) {
         let gone = async {
-            while !self.app.zombies().is_empty() || alive(pid) {
+            while alive(pid) || !self.app.zombies().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
