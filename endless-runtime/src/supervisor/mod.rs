@@ -130,9 +130,12 @@ impl Supervisor {
         let ends = self.generations.iter().filter_map(|generation| generation.end_at);
         let deadline = ends.chain(self.attempt.as_ref().and_then(Attempt::deadline)).min();
         let time = deadline.map_or(PollTimeout::NONE, |deadline| until(deadline, now));
+        // The end of a channel, once heard, would be told again and again.
+        let open = |generation: &&Generation| !generation.interest().is_empty();
+        let generations: Vec<_> = self.generations.iter().filter(open).collect();
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         polled.extend(
-            self.generations.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())),
+            generations.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())),
         );
         match poll(&mut polled, time) {
             Ok(_) => {}
@@ -144,7 +147,7 @@ impl Supervisor {
             }
         }
         let has_come = |polled: &PollFd<'_>| polled.revents().is_some_and(|events| !events.is_empty());
-        let generations = self.generations.iter().zip(&polled[1..]);
+        let generations = generations.iter().zip(&polled[1..]);
         generations.filter(|(_, polled)| has_come(polled)).map(|(generation, _)| generation.pid).collect()
     }
 
@@ -297,11 +300,16 @@ impl Supervisor {
     fn stop_if_nothing_is_under_way(&mut self) {
         let Some(stop) = self.stop.as_mut().filter(|_| self.attempt.is_none()) else { return };
         let signals = std::mem::take(&mut stop.signals);
-        self.listeners.clear();
-        match self.generations.iter_mut().find(|generation| generation.role == Role::Serving) {
-            Some(serving) => signals.into_iter().for_each(|signal| serving.say(Message::Signal(signal))),
-            None => self.status = self.status.or(Some(0)),
-        }
+        let listeners = std::mem::take(&mut self.listeners);
+        let Some(serving) = self.serving() else {
+            // Who serves would do it.
+            listeners.iter().filter_map(|(note, _)| note.file.as_ref()).for_each(|file| file.remove());
+            self.status = self.status.or(Some(0));
+            return;
+        };
+        // Before it is told: what it closes is closed.
+        drop(listeners);
+        signals.into_iter().for_each(|signal| serving.say(Message::Signal(signal)));
     }
 
     fn generation(&mut self, pid: Pid) -> Option<&mut Generation> {
