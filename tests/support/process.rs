@@ -262,6 +262,19 @@ impl App {
         self.reap(self.generations());
     }
 
+    /// Waits until every process has closed its output, so that all its lines are there.
+    ///
+    /// # Panics
+    ///
+    /// After 60 s.
+    pub(crate) async fn all_said(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.output.lock().open > 0 {
+            assert!(Instant::now() < deadline, "somebody may still write a line after {PATIENCE:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     fn try_exit(&self, pid: u32) -> Exit {
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = exits.get(&pid) {

@@ -89,6 +89,7 @@ impl Supervised {
     pub(crate) async fn over(&self) -> Option<i32> {
         let status = self.exit(self.pid()).await.code();
         assert_eq!(self.processes(), [0; 0], "a supervisor leaves nothing running");
+        self.all_said().await;
         status
     }
 

@@ -322,11 +322,16 @@ impl Supervisor {
     fn stop_if_nothing_is_under_way(&mut self) {
         let Some(stop) = self.stop.as_mut().filter(|_| self.attempt.is_none()) else { return };
         let signals = std::mem::take(&mut stop.signals);
-        self.listeners.clear();
-        match self.generations.iter_mut().find(|generation| generation.role == Role::Serving) {
-            Some(serving) => signals.into_iter().for_each(|signal| serving.say(Message::Signal(signal))),
-            None => self.status = self.status.or(Some(0)),
-        }
+        let listeners = std::mem::take(&mut self.listeners);
+        let Some(serving) = self.serving() else {
+            // Who serves would do it.
+            listeners.iter().filter_map(|(note, _)| note.file.as_ref()).for_each(|file| file.remove());
+            self.status = self.status.or(Some(0));
+            return;
+        };
+        // Before it is told: what it closes is closed.
+        drop(listeners);
+        signals.into_iter().for_each(|signal| serving.say(Message::Signal(signal)));
     }
 
     fn generation(&mut self, pid: Pid) -> Option<&mut Generation> {
