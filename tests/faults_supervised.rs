@@ -9,9 +9,9 @@ use std::fs;
 use nix::sys::signal::Signal;
 use support::faults::{
     Column, FINER_STARTS, Fault, Mode, Outcome, Point, Restart, Row, STARTS, Setup, Side, Site, Start, Step,
-    User, missing_in, row, rows_of, run_all, send,
+    User, missing_in, row, rows_of, run_all,
 };
-use support::{PATIENCE, Wire, freeze, patiently, restarts, thaw};
+use support::{PATIENCE, Wire, freeze, patiently, restarts, sent_by_another, thaw};
 
 use Outcome::{CalledOff, Orphaned, Replaced, Restarted, RestartedTwice, Stopped, SuccessorGoesOn};
 use Side::{Predecessor, Successor, Supervisor};
@@ -209,7 +209,7 @@ async fn a_signal_to_the_predecessor_at_the_very_handover() {
         site.hang_up(site.first);
         site.points.reached(Point::HeardConfirmed).await;
         freeze(&site.app, site.first).await;
-        send(&site, site.first, signal);
+        sent_by_another(&site.app, site.first, signal);
         let wire = Wire::to(site.first);
         site.points.release(Point::HeardConfirmed);
         if let Some(wire) = wire {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -11,6 +10,7 @@ use nix::sys::signal::Signal;
 use super::casualties::accepted_by;
 use super::site::Site;
 use crate::support::client::patiently;
+use crate::support::told::sent_by_another;
 use crate::support::wire::{freeze, thaw};
 
 /// How often the kernel is asked what it does not tell by itself.
@@ -73,7 +73,7 @@ impl Fault {
             }
             Self::Signal(signal) => {
                 let lost = accepted_by(pid, site.address);
-                send(site, pid, signal);
+                sent_by_another(&site.app, pid, signal);
                 patiently(delivered(pid, signal)).await;
                 // The hammer falls on what a process that drains has accepted.
                 return if signal == Signal::SIGUSR2 { lost } else { BTreeSet::new() };
@@ -81,15 +81,6 @@ impl Fault {
         }
         BTreeSet::new()
     }
-}
-
-/// By a process of its own, as from somebody's shell: the same signal from the same process to several of a
-/// service would be one to all of them.
-pub(crate) fn send(site: &Site, pid: u32, signal: Signal) {
-    assert!(site.app.processes().contains(&pid), "{pid} is no living process of this server");
-    let name = signal.as_str().strip_prefix("SIG").expect("they all begin with that");
-    let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
-    assert!(sent.expect("there is a shell").success(), "cannot send {signal} to {pid}");
 }
 
 /// Waits until nothing of the process is left but what its parent may ask for.
