@@ -32,6 +32,10 @@ full:
 soak seconds="600":
     SOAK={{seconds}} cargo test --release --all-features --locked --test soak -- --nocapture
 
+# What a supervisor costs over 500 restarts, and what a death costs the clients.
+supervisor:
+    FULL=1 cargo test --release --locked --test supervised_resources --test crash -- --nocapture --test-threads=1
+
 # Hostile clients for ten seconds each, and what the others notice of them.
 hostile:
     FULL=1 cargo test --release --test hostile --locked -- --test-threads=1 --nocapture
