@@ -125,8 +125,9 @@ pub(super) async fn arrive(
                 }
                 Do::Say(message) => say(process, &mut starter, message).await,
                 Do::Serve => {
-                    process.servers.open();
+                    // Before anybody can ask.
                     enter(Stage::Serving);
+                    process.servers.open();
                     let starter = starter.filter(|_| arriving.has_starter());
                     let predecessor = predecessor.filter(|_| starter.is_some());
                     return Arrived { predecessor, starter, outbox };

@@ -91,7 +91,9 @@ impl Verdict<'_> {
         let in_time = self.ours.closed.is_some_and(|step| step < client_closes);
         let waits = |progress: &Progress| matches!(progress, Progress::Failed(_) | Progress::Reading);
         let may_wait = self.ours.requests.iter().any(|request| waits(&request.progress));
-        self.hold(in_time || may_wait, "the connection stays open");
+        // After a body with trailers that the client has not asked for, hyper may answer nothing more.
+        let hyper_hangs = answers(&self.bare.received.concat()).count() < self.bare.requests.len();
+        self.hold(in_time || may_wait || hyper_hangs, "the connection stays open");
     }
 
     /// Whether this may be an answer after which the connection is no more HTTP's: it says nothing of

@@ -48,6 +48,8 @@ enum Phase {
         handed_over: Vec<ListenerNote>,
         /// The successor, and how it has ended.
         end: Option<(Pid, End)>,
+        /// What it runs, as it was when it was ready: it may die at any moment.
+        program: Program,
     },
 }
 
@@ -133,7 +135,8 @@ impl Supervisor {
         let replacing = Replacing::new(ready_timeout);
         let (state, time) = replacing.time();
         let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();
-        let phase = Phase::Replacing { replacing, state, handed_over, end: None };
+        let program = Program::OfPath;
+        let phase = Phase::Replacing { replacing, state, handed_over, end: None, program };
         let deadline = time.and_then(|time| Instant::now().checked_add(time));
         self.attempt = Some(Attempt { cause, phase, deadline });
         match started {
@@ -247,6 +250,7 @@ impl Supervisor {
         let turn = Turn { attempt: self.attempts };
         match action {
             Do::Pause => {
+                self.hold_program();
                 pause::at(Point::HeardReady);
                 match self.serving() {
                     Some(serving) => serving.say(Message::Pause(turn)),
@@ -282,6 +286,15 @@ impl Supervisor {
         None
     }
 
+    fn hold_program(&mut self) {
+        let held = self.successor().map(|successor| Program::of(successor.pid, successor.file));
+        if let (Some(Attempt { phase: Phase::Replacing { program, .. }, .. }), Some(held)) =
+            (&mut self.attempt, held)
+        {
+            *program = held;
+        }
+    }
+
     fn say_to_successor(&mut self, message: Message) {
         if let Some(successor) = self.successor() {
             successor.say(message);
@@ -290,10 +303,13 @@ impl Supervisor {
 
     /// The successor accepts: it is the one that serves.
     fn let_go(&mut self, claimed: &[usize]) {
-        let Some(Attempt { phase: Phase::Replacing { handed_over, .. }, .. }) = &self.attempt else { return };
+        let Some(Attempt { phase: Phase::Replacing { handed_over, program, .. }, .. }) = &mut self.attempt
+        else {
+            return;
+        };
         let claimed = claimed.iter().filter_map(|place| handed_over.get(*place)).cloned().collect();
-        let Some(successor) = self.successor() else { return };
-        let (pid, file) = (successor.pid, successor.file);
+        self.program = std::mem::replace(program, Program::OfPath);
+        let Some(pid) = self.successor().map(|successor| successor.pid) else { return };
         if let Some(serving) = self.serving() {
             let inheritors = Inheritors { successor: pid.as_raw().unsigned_abs(), claimed };
             serving.say(Message::LetGo(inheritors));
@@ -302,7 +318,6 @@ impl Supervisor {
         pause::at(Point::LetGo);
         self.successor().into_iter().for_each(|successor| successor.role = Role::Serving);
         self.served = Some(self.served.map_or(0, |generation| generation + 1));
-        self.program = Program::of(pid, file);
         self.take_stock(pid);
         self.write_pid_file();
     }

@@ -45,6 +45,7 @@ pub(super) struct Generation {
     pub(super) file: Identity,
     /// What it says of itself.
     pub(super) report: Report,
+    has_reported: bool,
     /// Copies of what it listens on.
     pub(super) listeners: Vec<Listener>,
     /// When it is ended for certain.
@@ -101,6 +102,7 @@ impl Generation {
             role,
             file,
             report: Report::default(),
+            has_reported: false,
             listeners: Vec::new(),
             end_at: None,
             incoming: Vec::new(),
@@ -161,7 +163,13 @@ impl Generation {
         };
         while let Some(message) = self.wire.next().map_err(broken)? {
             match message {
-                Message::Report(report) => self.report = report,
+                Message::Report(report) => {
+                    self.report = report;
+                    self.has_reported = true;
+                }
+                Message::Ready(_) if !self.has_reported => {
+                    return Err(Heard::Broken("the successor was ready without a report".to_owned()));
+                }
                 Message::Listeners(some) => self.incoming.extend(some),
                 Message::Complete => {
                     self.listeners = std::mem::take(&mut self.incoming);
@@ -199,6 +207,7 @@ fn duplicate((note, socket): &Listener) -> io::Result<Listener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::message::Ready;
 
     fn generation() -> (Generation, UnixStream) {
         let (near, far) = UnixStream::pair().expect("a pair");
@@ -215,6 +224,15 @@ mod tests {
         assert_eq!(generation.interest(), PollFlags::empty());
         generation.say(Message::Pause(crate::handover::message::Turn::default()));
         assert_eq!(generation.interest(), PollFlags::empty(), "there is nobody to say anything to");
+    }
+
+    #[test]
+    fn one_that_is_ready_has_said_what_it_is() {
+        let (mut generation, far) = generation();
+        let mut wire = Wire::default();
+        wire.queue(Message::Ready(Ready::default()));
+        wire.send(&far).expect("it fits into the kernel's buffer");
+        assert!(matches!(generation.hear(false)[..], [Heard::Broken(_)]));
     }
 
     #[test]
