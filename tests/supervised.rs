@@ -117,7 +117,7 @@ async fn the_status_tells_of_a_restart() {
     service.hears(mark, "INFO app: waiting").await;
     assert_eq!(status(service.address().await).await["state"], "restarting");
     plan.set("");
-    service.wait_for_message(mark, "handed over").await;
+    service.serving(mark).await;
     assert_eq!(status(service.address().await).await["state"], "serving");
     service.terminate().await;
 }
