@@ -52,7 +52,7 @@ async fn each_death_is_waited_for_longer_and_the_sixth_is_the_end() {
         let successor = service.kill_serving().await;
         assert_ne!(successor, dead);
         let death = service.wait_for_message(mark, "the generation has ended: replacing it").await;
-        assert_eq!(death.field("generation"), Some(&*dead.to_string()));
+        assert_eq!(death.field("pid"), Some(&*dead.to_string()));
         assert_eq!(death.field("how"), Some("was killed by SIGKILL"));
         let listening = service.wait_for_message(mark, "listening").await;
         assert!(listening.at - death.at >= delay, "{death} … {listening}: not after {delay:?}");
@@ -100,7 +100,7 @@ async fn each_dead_generation_is_named() {
     assert_eq!(service.over().await, Some(3));
     let lines = service.lines();
     let deaths = lines.iter().filter(|line| line.text.contains("the generation has ended: "));
-    let named: Vec<_> = deaths.map(|line| line.field("generation").expect("it is named")).collect();
+    let named: Vec<_> = deaths.map(|line| line.field("pid").expect("it is named")).collect();
     assert_eq!(named.len(), 3);
     assert!(!named.contains(&service.pid().to_string().as_str()), "{named:?} holds the supervisor");
     assert!(named[0] != named[1] && named[1] != named[2] && named[0] != named[2], "{named:?}");

@@ -94,20 +94,15 @@ impl Supervisor {
 
     /// The generation that served is not there any more, and nobody wanted that.
     pub(super) fn replace_dead(&mut self, dead: &Dead) {
-        let (now, generation) = (Instant::now(), dead.generation());
+        let (now, pid) = (Instant::now(), dead.pid());
         match self.deaths.delay(now, self.report.respawn) {
             Some(delay) => {
-                event!(
-                    ERROR,
-                    "the generation has ended: replacing it",
-                    generation = generation,
-                    how = dead.how
-                );
+                event!(ERROR, "the generation has ended: replacing it", pid = pid, how = dead.how);
                 let deadline = Some(now + delay);
                 self.attempt = Some(Attempt { cause: Cause::Death, phase: Phase::Waiting, deadline });
             }
             None => {
-                event!(ERROR, "the generation has ended: giving up", generation = generation, how = dead.how);
+                event!(ERROR, "the generation has ended: giving up", pid = pid, how = dead.how);
                 self.give_up(dead.status);
             }
         }
@@ -369,9 +364,13 @@ impl Supervisor {
                 self.give_up(end.map_or(1, |(_, end)| status_of(end)));
             }
             (Cause::Death, Some((_, End::Exited(2)))) => self.give_up(2),
-            (Cause::Restart | Cause::Death, end) => {
-                event!(WARN, "restart called off", pid = getpid(), reason = reason);
-                self.replace_dead(&end.map_or_else(|| Dead::unborn(reason), |(pid, end)| Dead::of(pid, end)));
+            (cause, end) => {
+                if cause == Cause::Restart {
+                    event!(WARN, "restart called off", pid = getpid(), reason = reason);
+                }
+                self.replace_dead(
+                    &end.map_or_else(|| Dead::unborn(reason), |(pid, end)| Dead::unready(pid, end)),
+                );
             }
         }
     }
@@ -390,11 +389,16 @@ impl Dead {
         Self { pid: Some(pid), how: end.to_string(), status: status_of(end) }
     }
 
+    /// One that never served has not ended well, whatever it says.
+    fn unready(pid: Pid, end: End) -> Self {
+        Self { status: status_of(end).max(1), ..Self::of(pid, end) }
+    }
+
     fn unborn(reason: String) -> Self {
         Self { pid: None, how: reason, status: 1 }
     }
 
-    fn generation(&self) -> String {
+    fn pid(&self) -> String {
         self.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string())
     }
 }
@@ -403,4 +407,17 @@ impl Dead {
 fn has_died(pid: Pid) -> bool {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive | WaitStatus::Exited(_, 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_given_up_has_not_ended_well() {
+        let pid = Pid::from_raw(7);
+        assert_eq!(Dead::unready(pid, End::Exited(0)).status, 1);
+        assert_eq!(Dead::unready(pid, End::Exited(3)).status, 3);
+        assert_eq!(Dead::unborn("no such file".to_owned()).status, 1);
+    }
 }

@@ -125,7 +125,7 @@ impl Generation {
 
     fn flush(&mut self) {
         if let Err(error) = self.wire.send(&self.socket) {
-            event!(WARN, "cannot speak to a generation", generation = self.pid, error = describe(&error));
+            event!(WARN, "cannot speak to a generation", pid = self.pid, error = describe(&error));
         }
     }
 
@@ -189,7 +189,7 @@ impl Generation {
     /// Ends it for certain. It is not reaped before, so its number is nobody else's.
     pub(super) fn kill(&self) {
         if let Err(error) = kill(self.pid, Number::SIGKILL) {
-            event!(WARN, "cannot end a generation", generation = self.pid, error = error);
+            event!(WARN, "cannot end a generation", pid = self.pid, error = error);
         }
     }
 }

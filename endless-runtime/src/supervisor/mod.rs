@@ -229,7 +229,7 @@ impl Supervisor {
             Role::Serving => self.on_end_of_serving(pid, end),
             Role::Draining if end == End::Exited(0) => {}
             Role::Draining => {
-                event!(WARN, "a generation has ended while it drained", generation = pid, how = end)
+                event!(WARN, "a generation has ended while it drained", pid = pid, how = end)
             }
         }
     }
@@ -238,7 +238,7 @@ impl Supervisor {
         match end {
             _ if self.stop.is_some() && self.attempt.is_none() => self.status = Some(status_of(end)),
             _ if self.attempt.is_some() => {
-                event!(WARN, "the generation that served has ended", generation = pid, how = end);
+                event!(WARN, "the generation that served has ended", pid = pid, how = end);
                 self.on_predecessor_gone();
             }
             // As it wanted, or as it will each time.
@@ -257,7 +257,7 @@ impl Supervisor {
         let late = |generation: &&mut Generation| generation.end_at.is_some_and(|end| end <= now);
         for generation in self.generations.iter_mut().filter(late) {
             generation.end_at = None;
-            event!(ERROR, "a generation has closed its channel: it is ended", generation = generation.pid);
+            event!(ERROR, "a generation has closed its channel: it is ended", pid = generation.pid);
             generation.kill();
         }
         self.on_time_of_attempt(now);

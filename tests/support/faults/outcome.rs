@@ -259,7 +259,7 @@ impl Restart<'_> {
         let line = self.site.app.wait_for(self.mark, told, PATIENCE).await;
         let serving = self.site.app.wait_for_message(line.after(), "serving").await;
         // Who was called off is among those that were never to serve.
-        self.site.expect_killed(pid_in(&line, "generation"));
+        self.site.expect_killed(pid_in(&line, "pid"));
         // One that had confirmed was a generation; one that had not was none.
         let generation = 1 + self.site.said(self.first, "handed over");
         assert_eq!(serving.field("generation"), Some(generation.to_string().as_str()));

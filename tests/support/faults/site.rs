@@ -359,7 +359,7 @@ fn death_in(line: &Line) -> Option<u32> {
     ];
     line.message().filter(|message| told.contains(message))?;
     // Or `none`, if it could not even be started.
-    line.field("generation")?.parse().ok()
+    line.field("pid")?.parse().ok()
 }
 
 /// What a supervisor has open: whatever it is, and the program that became ready, which it may hold.
