@@ -139,7 +139,7 @@ async fn one_that_closes_its_channel_and_serves_on_is_ended() {
     let plan = Plan::of(&mut command);
     let service = Supervised::start(command).await;
     let before = ticks(service.pid());
-    plan.set("take, ready, await go, confirm, close, serve");
+    plan.set("take, report, ready, await go, confirm, close, serve");
     folder.ship(&example("test_impostor"));
     let mark = service.mark();
     service.signal(service.pid(), Signal::SIGHUP);

@@ -23,6 +23,7 @@ const GO: u16 = 5;
 const CONFIRMED: u16 = 6;
 const CALL_OFF: u16 = 7;
 const RESTART_AGAIN: u16 = 9;
+const REPORT: u16 = 10;
 const UNKNOWN: u16 = 4711;
 
 fn main() {
@@ -65,6 +66,8 @@ impl Channel {
     fn follow(&mut self, words: &str) {
         match words {
             "take" => self.await_kind(COMPLETE),
+            // What a supervisor has to know; it may all be as it is by default.
+            "report" => self.say(REPORT, "{}"),
             "ready" => self.say(READY, r#"{"protocol":1,"claimed":[0]}"#),
             "ready like a newer one" => {
                 self.say(READY, r#"{"protocol":999,"claimed":[0,99999],"flux":[{}]}"#)

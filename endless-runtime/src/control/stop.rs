@@ -161,11 +161,14 @@ async fn drain(process: &'static Process, cause: Cause) {
         Cause::CalledOff(_) => return process.servers.emptied().await,
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
-            let watch = tokio::spawn(watch_over(*successor));
+            let mut watch = tokio::spawn(watch_over(*successor));
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
             process.servers.emptied().await;
-            // If it has ended by now, somebody has to say so.
-            let _it_lives = tokio::time::timeout(Duration::ZERO, watch).await;
+            // If it has ended by now, somebody has to say so. If not, its end is nothing to this process any more:
+            // who reaps is to say how it ended, and there may be no time for that.
+            if tokio::time::timeout(Duration::ZERO, &mut watch).await.is_err() {
+                watch.abort();
+            }
             (event, false)
         }
         Cause::Replaced(event) => {
