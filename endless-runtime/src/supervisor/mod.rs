@@ -47,9 +47,12 @@ use signals::Signals;
 pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
     crate::log::never_wait();
     let ignored = ignored_now();
-    let launch = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
-    let mut supervisor = Supervisor::new(launch, Signals::catch(Judge::new(ignored))?);
+    // The option names what succeeds this program, and not this program itself.
+    let itself = Launch::of_this_process(None, ignored.clone())?;
+    let next = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
+    let mut supervisor = Supervisor::new(itself, Signals::catch(Judge::new(ignored))?);
     supervisor.start_first();
+    supervisor.launch = next;
     Ok(supervisor.live())
 }
 
