@@ -88,6 +88,20 @@ async fn a_server_that_came_late_is_inherited_too() {
     service.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_comes_to_more_than_a_message_carries_is_inherited_too() {
+    let (command, plan) = program(300);
+    let service = Supervised::start(command).await;
+    let mark = service.mark();
+    plan.set("add 127.0.0.1:0");
+    let line = service.wait_for_message(mark, "listening").await;
+    let late: SocketAddr = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
+    pid(late).await;
+    let serving = service.kill_serving().await;
+    assert_eq!(pid(late).await, serving);
+    service.terminate().await;
+}
+
 /// The supervisor hears of it: nothing is left in which a connection could wait for nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_dropped_is_closed_everywhere() {

@@ -30,7 +30,7 @@ pub(crate) struct Servers {
     table: Mutex<Table>,
     /// Told of every change that readiness depends on.
     changed: Notify,
-    /// Told whenever a server is bound or unregistered.
+    /// Told of every change that a supervisor has to know of.
     relisted: Notify,
     occupancy: Arc<Occupancy>,
     inheritance: watch::Sender<Option<Arc<Mutex<Inheritance>>>>,
@@ -137,7 +137,7 @@ impl Servers {
         table.departed.push(Arc::clone(entry));
         drop(table);
         self.changed.notify_one();
-        self.relisted.notify_one();
+        self.relist();
     }
 
     /// Gives `entry` its inherited listener, or the `given` one, or a new one.
@@ -178,7 +178,7 @@ impl Servers {
         }
         drop(table);
         self.changed.notify_one();
-        self.relisted.notify_one();
+        self.relist();
     }
 
     async fn claim_configured(&self, entry: &Entry) -> Option<Bound> {
@@ -297,6 +297,11 @@ impl Servers {
     pub(crate) fn heirlooms(&self) -> Vec<Heirloom> {
         let table = self.table();
         table.entries.iter().filter_map(|entry| entry.heirloom()).collect()
+    }
+
+    /// Lets [`Servers::relisted`] resolve.
+    pub(crate) fn relist(&self) {
+        self.relisted.notify_one();
     }
 
     /// Resolves when listeners have come or gone since it last did. Cancel safe.

@@ -153,7 +153,6 @@ impl Control {
                 command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
                 arrived = finished(&mut self.arrival) => self.on_arrival(arrived),
                 heard = heard(&mut self.supervised) => self.on_heard(heard),
-                () = self.process.servers.relisted() => self.report_again(),
                 () = finished(&mut self.predecessor) => self.restart_wanted(self.event(Signal::Hangup), None),
                 result = attempted(&mut self.restart) => {
                     self.hear_what_came().await;
@@ -230,7 +229,7 @@ impl Control {
         if let Err(error) = signals.add(signal) {
             event!(ERROR, "cannot catch a signal", signal = signal, error = error);
         }
-        self.report_again();
+        self.process.servers.relist();
     }
 
     fn run_hooks(&mut self, event: Event, outcome: Outcome) {

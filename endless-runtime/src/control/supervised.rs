@@ -1,7 +1,6 @@
 //! A generation under a supervisor: what it tells it, and what it is told.
 
 use std::future::pending;
-use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nix::unistd::getpid;
@@ -19,7 +18,6 @@ use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pause::{self, Point};
 use crate::process::Process;
-use crate::servers::Heirloom;
 use crate::signal::hook::{HookResult, Moment};
 use crate::signal::{Event, Outcome, Received, Sender, Signal};
 
@@ -90,8 +88,10 @@ pub(super) fn report(process: &Process) -> Report {
     }
 }
 
-/// Carries what both sides say, until the supervisor is gone.
+/// Carries what both sides say, until the supervisor is gone; it is told of listeners that are new or gone too,
+/// and of hooks.
 async fn converse(
+    process: &'static Process,
     mut supervisor: Starter,
     mut outbox: mpsc::UnboundedReceiver<Message>,
     hear: mpsc::UnboundedSender<Happened>,
@@ -99,6 +99,12 @@ async fn converse(
     loop {
         tokio::select! {
             Some(message) = outbox.recv() => supervisor.queue(message),
+            () = process.servers.relisted() => {
+                let reported = supervisor.queue_report(report(process), &process.servers.heirlooms());
+                if let Err(error) = reported {
+                    event!(ERROR, "cannot tell the supervisor of a listener", error = error);
+                }
+            }
             happened = supervisor.next() => {
                 let is_end = !matches!(happened, Happened::Said(_));
                 // The control thread lives as long as the process.
@@ -115,7 +121,7 @@ impl Control {
     /// Begins to hear a supervisor.
     pub(super) fn listen_to(&self, supervisor: Starter, outbox: mpsc::UnboundedReceiver<Message>) {
         if let Some(supervised) = &self.supervised {
-            tokio::spawn(converse(supervisor, outbox, supervised.hear.clone()));
+            tokio::spawn(converse(self.process, supervisor, outbox, supervised.hear.clone()));
         }
     }
 
@@ -147,21 +153,6 @@ impl Control {
         let Some(supervised) = &mut self.supervised else { return };
         supervised.replies.extend(reply);
         supervised.say(Message::Signal(Relayed::new(signal, None)));
-    }
-
-    /// Tells the supervisor of listeners that are new or gone, and of hooks.
-    pub(super) fn report_again(&self) {
-        let Some(supervised) = self.supervisor().filter(|_| self.arrival.is_none()) else { return };
-        let heirlooms = self.process.servers.heirlooms();
-        let listeners: io::Result<Vec<_>> = heirlooms.iter().map(Heirloom::duplicate).collect();
-        match listeners {
-            Ok(listeners) => {
-                supervised.say(Message::Report(report(self.process)));
-                supervised.say(Message::Listeners(listeners));
-                supervised.say(Message::Complete);
-            }
-            Err(error) => event!(ERROR, "cannot tell the supervisor of a listener", error = error),
-        }
     }
 
     pub(super) fn on_heard(&mut self, heard: Heard) {
