@@ -69,13 +69,11 @@ where
     let config = Config::from_attribute(options);
     // Before there is a thread or a runtime: a supervisor has neither.
     if !control::is_started_by_endless() {
-        if let Some(status) = supervised(supervisor::resume().transpose()) {
-            return status;
+        if let Some(status) = supervisor::resume().transpose() {
+            return supervised(status);
         }
         match config.clone().overruled_by(config::environment(), manner) {
-            Ok(config) if config.supervise => {
-                return supervised(Some(supervisor::supervise(&config))).unwrap_or(ExitCode::SUCCESS);
-            }
+            Ok(config) if config.supervise => return supervised(supervisor::supervise(&config)),
             Ok(_) => {}
             Err(error) => return fail(&error, UNUSABLE),
         }
@@ -102,14 +100,11 @@ where
 }
 
 /// How a supervisor's process ends.
-fn supervised(status: Option<io::Result<u8>>) -> Option<ExitCode> {
-    status.map(|status| match status {
+fn supervised(status: io::Result<u8>) -> ExitCode {
+    match status {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            let error = Error::configuration(format!("cannot start: {}", describe(&error)));
-            fail(&error, 1)
-        }
-    })
+        Err(error) => fail(&Error::configuration(format!("cannot start: {}", describe(&error))), 1),
+    }
 }
 
 fn runtime(config: &Config) -> io::Result<Runtime> {

@@ -41,7 +41,7 @@ pub(super) enum Role {
 pub(super) struct Generation {
     pub(super) pid: Pid,
     pub(super) role: Role,
-    /// What it was started from.
+    /// What it was started from, until it serves.
     pub(super) file: Identity,
     /// What it says of itself.
     pub(super) report: Report,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::generation::{Generation, Role};
-use super::program::{Identity, Program};
+use super::program::Program;
 use super::signals::Signals;
 use crate::error::describe;
 use crate::handover::environment::SUPERVISOR_VARIABLE;
@@ -47,7 +47,6 @@ struct State {
 struct Kept {
     pid: i32,
     serves: bool,
-    file: Identity,
     channel: RawFd,
 }
 
@@ -111,7 +110,6 @@ impl Supervisor {
         let generations = self.generations.iter().map(|generation| Kept {
             pid: generation.pid.as_raw(),
             serves: generation.role == Role::Serving,
-            file: generation.file,
             channel: generation.as_fd().as_raw_fd(),
         });
         let judge = self.signals.judge();
@@ -165,7 +163,7 @@ impl Supervisor {
 impl Kept {
     fn resume(self) -> io::Result<Generation> {
         let role = if self.serves { Role::Serving } else { Role::Draining };
-        Ok(Generation::resumed(Pid::from_raw(self.pid), role, self.file, own(self.channel)?.into()))
+        Ok(Generation::resumed(Pid::from_raw(self.pid), role, None, own(self.channel)?.into()))
     }
 }
 
