@@ -235,12 +235,7 @@ async fn a_stop_while_a_dead_generation_is_not_replaced_yet_is_an_orderly_one() 
     let plan = Plan::of(&mut command);
     let service = Supervised::start(command).await;
     plan.set("exit");
-    let mut mark = service.mark();
-    service.signal(service.serving_pid(), Signal::SIGKILL);
-    for _ in 0..5 {
-        let death = "the generation has ended: replacing it";
-        mark = service.wait_for_message(mark, death).await.after();
-    }
+    service.dies(5).await;
     service.terminate().await;
     assert_eq!(service.count("the generation has ended: replacing it"), 5, "it was not waited for");
 }

@@ -255,12 +255,7 @@ async fn the_file_of_a_unix_socket_goes_with_a_stop_while_nobody_serves() {
     let plan = Plan::of(&mut command);
     let service = Supervised::start(command).await;
     plan.set("exit");
-    let mut mark = service.mark();
-    service.signal(service.serving_pid(), Signal::SIGKILL);
-    for _ in 0..5 {
-        let death = "the generation has ended: replacing it";
-        mark = service.wait_for_message(mark, death).await.after();
-    }
+    service.dies(5).await;
     service.terminate().await;
     folder.assert_holds(&[]);
 }

@@ -51,6 +51,15 @@ impl Supervised {
         self.serving(mark).await
     }
 
+    /// Kills the generation that serves, and waits until it and those that should replace it have died so often.
+    pub(crate) async fn dies(&self, times: usize) {
+        let mut mark = self.mark();
+        self.signal(self.serving_pid(), Signal::SIGKILL);
+        for _ in 0..times {
+            mark = self.wait_for_message(mark, "the generation has ended: replacing it").await.after();
+        }
+    }
+
     /// Sends SIGHUP to the supervisor and waits for the outcome: the successor's PID, once it has said that it
     /// serves, or why there is none.
     pub(crate) async fn hang_up(&self) -> Result<u32, String> {
