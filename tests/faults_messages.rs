@@ -35,7 +35,7 @@ const PLANS: &[(&str, Outcome)] = &[
     ("take, ready, await go, flood", SILENT),
     // Messages in another order.
     ("take, confirm, ready, await go, live", UNASKED),
-    ("take, ready, confirm, live", UNASKED),
+    ("take, ready and confirm, live", UNASKED),
     ("take, ready, ready, await go, confirm, serve", TakenOver),
     ("take, what is not its to say, ready, await go, confirm, serve", TakenOver),
     ("take, ready, await go, ready, live", SILENT),

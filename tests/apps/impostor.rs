@@ -26,6 +26,9 @@ const RESTART_AGAIN: u16 = 9;
 const REPORT: u16 = 10;
 const UNKNOWN: u16 = 4711;
 
+/// What a successor says that has taken over the one listener that there is.
+const CLAIMED_ALL: &str = r#"{"protocol":1,"claimed":[0]}"#;
+
 fn main() {
     let file = std::env::var("APP_PLAN").expect("a plan");
     let plan = std::fs::read_to_string(file).expect("a plan");
@@ -68,7 +71,11 @@ impl Channel {
             "take" => self.await_kind(COMPLETE),
             // What a supervisor has to know; it may all be as it is by default.
             "report" => self.say(REPORT, "{}"),
-            "ready" => self.say(READY, r#"{"protocol":1,"claimed":[0]}"#),
+            "ready" => self.say(READY, CLAIMED_ALL),
+            // In one piece, so that nobody can say anything between them.
+            "ready and confirm" => {
+                self.write(&[frame(READY, 0, CLAIMED_ALL), frame(CONFIRMED, 0, "null")].concat())
+            }
             "ready like a newer one" => {
                 self.say(READY, r#"{"protocol":999,"claimed":[0,99999],"flux":[{}]}"#)
             }
