@@ -42,6 +42,8 @@ pub(crate) struct Estate {
     /// Who serves now, where it is a supervisor who says so.
     pub(crate) predecessor: Option<i32>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
+    /// Over which the predecessor gives its connections, if it does.
+    pub(crate) moving: Option<OwnedFd>,
 }
 
 /// What happened.
@@ -106,6 +108,7 @@ impl Arriving {
                 estate.predecessor = predecessor;
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
+            Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {

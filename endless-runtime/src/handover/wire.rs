@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
 use nix::sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg};
@@ -31,7 +32,7 @@ struct Frame {
     bytes: Vec<u8>,
     sent: usize,
     /// They go with the first byte, and then never again.
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Arc<OwnedFd>>,
 }
 
 /// Why nothing more can be received.
@@ -159,7 +160,7 @@ impl Wire {
 
 impl Frame {
     fn send_some(&mut self, socket: &impl AsFd) -> io::Result<()> {
-        let numbers: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let numbers: Vec<RawFd> = self.descriptors.iter().map(|one| one.as_raw_fd()).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let control = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
         let slices = [IoSlice::new(&self.bytes[self.sent..])];

@@ -76,6 +76,7 @@ impl Generation {
         blocked: &[Signal],
         hello: Hello,
         listeners: &[Listener],
+        moving: Option<OwnedFd>,
     ) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (near, far) = UnixStream::pair().map_err(failed)?;
@@ -89,6 +90,9 @@ impl Generation {
         if let Err(error) = generation.wire.queue_listeners(duplicates) {
             generation.kill();
             return Err(format!("cannot hand over: {}", describe(&error)));
+        }
+        if let Some(channel) = moving {
+            generation.wire.queue(Message::MovingChannel(channel));
         }
         generation.say(Message::Complete);
         pause::at(Point::HandedOver);
