@@ -170,7 +170,8 @@ impl Giving {
 
     fn commit(&mut self, taken: &Taken) -> Result<(), String> {
         pause::at(Point::HeardTaken);
-        let sent = self.unanswered.pop_front().filter(|sent| sent.batch == taken.batch);
+        let is_next = self.unanswered.front().is_some_and(|sent| sent.batch == taken.batch);
+        let sent = if is_next { self.unanswered.pop_front() } else { None };
         let Some(sent) = sent else { return Err("the successor took what it was not given".to_owned()) };
         self.channel.queue(Message::Commit(Committed { batch: taken.batch }));
         let _later = self.channel.flush_now();
@@ -223,4 +224,133 @@ async fn until(deadline: Option<Instant>) {
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     Ok((near.into(), far.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::moving::{MovingNote, Remote};
+
+    fn servers() -> &'static Servers {
+        Box::leak(Box::new(Servers::new()))
+    }
+
+    fn giver() -> (Giver, Channel) {
+        let (near, far) = Channel::pair().expect("a pair");
+        (Giver::start(near, servers()), Channel::over(far).expect("the other end"))
+    }
+
+    fn connection(unread: Vec<u8>) -> (Errand, oneshot::Receiver<Option<Moving>>) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor");
+        let remote = Remote::Unix(Vec::new());
+        let note = MovingNote { listener: ":80".into(), remote, http1: true, awaited_for: Duration::ZERO };
+        let moving = Moving { note, socket: Arc::new(socket.into()), unread: Bytes::from(unread) };
+        let (answer, answered) = oneshot::channel();
+        (Errand::Connection(Parcel { moving, answer }), answered)
+    }
+
+    fn give(giver: &Giver, unread: Vec<u8>) -> oneshot::Receiver<Option<Moving>> {
+        let (errand, answered) = connection(unread);
+        giver.errands.send(errand).expect("it runs");
+        answered
+    }
+
+    async fn heard(channel: &mut Channel) -> Message {
+        channel.receive().await.expect("a message").expect("it goes on")
+    }
+
+    fn taken(batch: u64, refused: &[usize]) -> Message {
+        Message::Taken(Taken { batch, refused: refused.to_vec() })
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_is_committed_and_what_is_refused_comes_back() {
+        let (giver, mut successor) = giver();
+        let (first, second) = (give(&giver, b"one".to_vec()), give(&giver, b"two".to_vec()));
+        let Message::Move(Batch { batch: 0, connections, unread, bytes }) = heard(&mut successor).await
+        else {
+            panic!("no batch");
+        };
+        assert_eq!((connections.len(), unread, bytes), (2, vec![3, 3], b"onetwo".to_vec()));
+        successor.send(taken(0, &[1])).await.expect("sent");
+        assert!(matches!(heard(&mut successor).await, Message::Commit(Committed { batch: 0 })));
+        assert!(first.await.expect("an answer").is_none());
+        let stays = second.await.expect("an answer").expect("it is refused");
+        assert_eq!(stays.unread, "two");
+        assert!(Arc::into_inner(stays.socket).is_some(), "nobody else has it");
+        giver.finish().await;
+        assert!(matches!(successor.receive().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn all_come_back_from_a_successor_that_is_gone() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        let waiting = give(&giver, Vec::new());
+        drop(successor);
+        for answered in [sent, waiting] {
+            let stays = answered.await.expect("an answer").expect("it stays");
+            assert!(Arc::into_inner(stays.socket).is_some(), "nobody else has it");
+        }
+        giver.finish().await;
+    }
+
+    fn moving() -> Moving {
+        match connection(Vec::new()).0 {
+            Errand::Connection(parcel) => parcel.moving,
+            _ => unreachable!("it is one"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_come_back_from_a_successor_that_does_not_answer() {
+        let (giver, _successor) = giver();
+        let begin = Instant::now();
+        assert!(give(&giver, Vec::new()).await.expect("an answer").is_some());
+        assert!(begin.elapsed() >= ANSWER_TIME);
+    }
+
+    #[tokio::test]
+    async fn one_that_takes_what_it_was_not_given_gets_nothing_more() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        successor.send(taken(7, &[])).await.expect("sent");
+        assert!(sent.await.expect("an answer").is_some());
+        assert!(matches!(successor.receive().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn no_more_are_under_way_than_the_window_has_room_for() {
+        let (giver, mut successor) = giver();
+        let count = BATCH * (WINDOW + 1);
+        let _answers: Vec<_> = (0..count).map(|_| give(&giver, Vec::new())).collect();
+        let mut under_way = 0;
+        for _ in 0..WINDOW {
+            let Message::Move(batch) = heard(&mut successor).await else { panic!("no batch") };
+            under_way += batch.connections.len();
+        }
+        assert_eq!(under_way, BATCH * WINDOW);
+        assert!(timeout(Duration::from_millis(50), successor.receive()).await.is_err());
+        successor.send(taken(0, &[])).await.expect("sent");
+        assert!(matches!(heard(&mut successor).await, Message::Commit(_)));
+        assert!(matches!(heard(&mut successor).await, Message::Move(_)));
+    }
+
+    #[test]
+    fn bytes_that_a_message_has_no_room_for_go_ahead() {
+        let moving = Moving { unread: vec![7; 2 * PIECE + 1].into(), ..moving() };
+        let messages = messages(0, [&moving].into_iter());
+        let [Message::Ahead(first), Message::Ahead(second), Message::Move(last)] = &messages[..] else {
+            panic!("{messages:?}");
+        };
+        assert_eq!((first.len(), second.len(), last.bytes.len()), (PIECE, PIECE, 1));
+        assert_eq!(last.unread, [2 * PIECE + 1]);
+    }
 }
