@@ -46,6 +46,8 @@ const PIECE: usize = 512 << 10;
 /// For how long the kernel is left alone that lets no more descriptors be under way.
 const PAUSE: Duration = Duration::from_millis(10);
 
+const GONE: &str = "the successor takes no more";
+
 /// Gives this process's connections away, on a task of its own.
 #[derive(Debug)]
 pub(crate) struct Giver {
@@ -158,7 +160,7 @@ impl Giving {
         match received {
             Ok(Some(Message::Taken(taken))) => self.commit(&taken),
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err("the successor takes no more".to_owned()),
+            Ok(None) => Err(GONE.to_owned()),
             // Also of other processes of this user.
             Err(ChannelError::Io(error)) if is_too_many_under_way(&error) => {
                 sleep(PAUSE).await;
@@ -170,11 +172,16 @@ impl Giving {
 
     fn commit(&mut self, taken: &Taken) -> Result<(), String> {
         pause::at(Point::HeardTaken);
-        let is_next = self.unanswered.front().is_some_and(|sent| sent.batch == taken.batch);
-        let sent = if is_next { self.unanswered.pop_front() } else { None };
-        let Some(sent) = sent else { return Err("the successor took what it was not given".to_owned()) };
+        if self.unanswered.front().is_none_or(|sent| sent.batch != taken.batch) {
+            return Err("the successor took what it was not given".to_owned());
+        }
         self.channel.queue(Message::Commit(Committed { batch: taken.batch }));
         let _later = self.channel.flush_now();
+        // It has taken them and died: nobody has read a byte of them.
+        if self.channel.is_cut() {
+            return Err(GONE.to_owned());
+        }
+        let Some(sent) = self.unanswered.pop_front() else { return Ok(()) };
         for (place, parcel) in sent.parcels.into_iter().enumerate() {
             match taken.refused.contains(&place) {
                 true => give_back(parcel),
@@ -306,6 +313,16 @@ mod tests {
             Errand::Connection(parcel) => parcel.moving,
             _ => unreachable!("it is one"),
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_successor_has_taken_comes_back_if_it_dies_before_it_is_told_to_keep_it() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        successor.send(taken(0, &[])).await.expect("sent");
+        drop(successor);
+        assert!(sent.await.expect("an answer").is_some());
     }
 
     #[tokio::test(start_paused = true)]
