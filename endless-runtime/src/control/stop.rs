@@ -8,6 +8,7 @@ use nix::unistd::getpid;
 use tokio::sync::Notify;
 
 use super::{Control, signal_text};
+use crate::bequest::BEQUESTS;
 use crate::error::Error;
 use crate::handover::successor::Successor;
 use crate::log::{self, event};
@@ -127,6 +128,7 @@ impl Control {
             process.servers.let_go(&[]);
         }
         process.servers.leave();
+        BEQUESTS.let_go();
         enter(Stage::Draining);
         event!(
             INFO,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::PROTOCOL;
 use super::message::{Hello, Message, Ready, Reason};
+use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
 
 const UNSUPERVISED: &str = "the supervisor is gone";
@@ -42,6 +43,7 @@ pub(crate) struct Estate {
     /// Who serves now, where it is a supervisor who says so.
     pub(crate) predecessor: Option<i32>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
+    pub(crate) bequests: Vec<Bequest>,
 }
 
 /// What happened.
@@ -106,6 +108,7 @@ impl Arriving {
                 estate.predecessor = predecessor;
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
+            Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {

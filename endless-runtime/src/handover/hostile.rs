@@ -98,9 +98,10 @@ mod tests {
             Just(br#"{"attempt":1,"signal":{"name":"SIGHUP","sender":[1,0]}}"#.to_vec()),
             Just(br#"{"hooked":["SIGHUP"],"respawn":[5,{"secs":10,"nanos":0}]}"#.to_vec()),
             Just(br#"[{"requested":":80","occurrence":0,"local":"[::]:80"}]"#.to_vec()),
+            Just(br#"["udp","tcp"]"#.to_vec()),
             vec(any::<u8>(), 0..40),
         ];
-        let frame = (0_u16..21, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
+        let frame = (0_u16..26, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
             let length = (payload.len() as i32 + more).max(0) as u32;
             let mut piece = vec![count as u8, (HEADER + payload.len()) as u8];
             piece.extend(kind.to_le_bytes());

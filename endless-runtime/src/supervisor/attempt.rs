@@ -126,7 +126,8 @@ impl Supervisor {
             Cause::Death => &self.program,
             Cause::First | Cause::Restart => &Program::OfPath,
         };
-        let started = Generation::start(&self.launch, program, &blocked, hello, &self.listeners);
+        let started =
+            Generation::start(&self.launch, program, &blocked, hello, &self.listeners, &self.bequests);
         let replacing = Replacing::new(ready_timeout);
         let (state, time) = replacing.time();
         let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();
