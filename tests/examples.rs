@@ -12,8 +12,8 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use support::{
-    App, Client, Connection, EventSource, Line, Mark, PATIENCE, Said, WebSocket, example, get, patiently,
-    restarts, status, unix_get,
+    App, Client, Connection, Datagrams, EventSource, Line, Mark, PATIENCE, Said, WebSocket, example, get,
+    patiently, restarts, status, unix_get,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -272,6 +272,23 @@ async fn server_sent_events_are_neither_lost_nor_doubled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn udp_answers_every_datagram_through_restarts() {
+    let _lock = alone();
+    let app = anywhere("udp", Path::new("/"));
+    app.wait_for_message(Mark::START, "serving").await;
+    let datagrams = Datagrams::start(SocketAddr::from(([127, 0, 0, 1], 4244))).await;
+    let mut serving = app.first_pid();
+    for _ in 0..restarts(3, 25) {
+        datagrams.until_answered_by(serving).await;
+        serving = app.restart().await;
+        assert_eq!(get(app.address().await, "/hello").await.text(), "WORLD!");
+    }
+    datagrams.until_answered_by(serving).await;
+    assert_eq!(datagrams.stop().await.len(), restarts(3, 25) + 1);
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_hyper_is_restarted_and_stopped() {
     let app = anywhere("plain_hyper", Path::new("/"));
     for _ in 0..2 {
@@ -418,7 +435,7 @@ async fn says(app: &App, mark: Mark, text: &str) -> Line {
     app.wait_for(mark, |line| line.text == text, PATIENCE).await
 }
 
-/// The ports of `multi_port` and `settings` and the file of `hooks` are fixed, so tests of these wait for
+/// The ports of `multi_port`, `settings` and `udp` and the file of `hooks` are fixed, so tests of these wait for
 /// each other.
 fn alone() -> Flock<File> {
     let file = File::create(env::temp_dir().join("endless-multi-port.lock")).expect("a temporary file");

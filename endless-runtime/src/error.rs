@@ -26,6 +26,7 @@ enum Kind {
     Configuration,
     Restart,
     Draining,
+    Bequest,
 }
 
 impl Error {
@@ -47,6 +48,10 @@ impl Error {
         Self { kind: Kind::Draining, message, source: None }
     }
 
+    pub(crate) fn bequest(message: impl Into<String>, source: Option<io::Error>) -> Self {
+        Self { kind: Kind::Bequest, message: message.into(), source: source.map(Into::into) }
+    }
+
     /// Whether an address could not be bound: in use, not permitted, not on this machine, not resolved.
     pub fn is_bind(&self) -> bool {
         self.kind == Kind::Bind
@@ -65,6 +70,11 @@ impl Error {
     /// Whether something was asked of a process that accepts nothing new any more.
     pub fn is_draining(&self) -> bool {
         self.kind == Kind::Draining
+    }
+
+    /// Whether a descriptor could not be bequeathed: an unusable name, or no descriptor left for a copy.
+    pub fn is_bequest(&self) -> bool {
+        self.kind == Kind::Bequest
     }
 }
 

@@ -5,6 +5,7 @@
 mod address;
 mod api;
 mod awake;
+mod bequest;
 mod beside;
 mod body;
 mod config;
@@ -41,6 +42,7 @@ pub use api::{
     Draining, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart, shutdown,
     status,
 };
+pub use bequest::{bequeath, inherited};
 pub use body::Body;
 pub use config::Config;
 pub use connection::ConnectInfo;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::unistd::{Pid, getpid};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bequest::BEQUESTS;
 use crate::config::{self, Config, Manner};
 use crate::control;
 use crate::error::{Error, Result};
@@ -134,7 +135,8 @@ impl Process {
             supervisor,
             orphaned: AtomicBool::new(false),
         });
-        control::start(process, prepared, received)?;
+        // Without a control thread nothing comes that could be waited for.
+        control::start(process, prepared, received).inspect_err(|_| BEQUESTS.inherit(Vec::new()))?;
         Ok(process)
     }
 

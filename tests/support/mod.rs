@@ -7,6 +7,7 @@
 mod cargo;
 mod client;
 mod counts;
+mod datagrams;
 mod event_source;
 pub(crate) mod faults;
 mod h2_client;
@@ -35,6 +36,7 @@ mod wire;
 pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
+pub(crate) use datagrams::{Datagrams, answer as datagram, connected};
 pub(crate) use event_source::EventSource;
 pub(crate) use h2_client::H2Load;
 pub(crate) use h2_frames::{

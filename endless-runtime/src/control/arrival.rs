@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Control;
 use super::supervised::report;
+use crate::bequest::BEQUESTS;
 use crate::error::describe;
 use crate::future::{BoxFuture, finished};
 use crate::handover::arriving::{Arriving, Do, Estate, Happened};
@@ -134,6 +135,7 @@ pub(super) async fn arrive(
                     // Before anybody can ask.
                     enter(Stage::Serving);
                     process.servers.open();
+                    say_what_is_not_taken(&BEQUESTS.give_up());
                     let starter = starter.filter(|_| arriving.has_starter());
                     let predecessor = predecessor.filter(|_| starter.is_some());
                     return Arrived { predecessor, starter, outbox, moving };
@@ -152,6 +154,7 @@ fn inherit(process: &'static Process, estate: Estate, is_started: bool) {
         pause::at(Point::Inherited);
         process.set_generation(estate.generation);
     }
+    BEQUESTS.inherit(estate.bequests);
     process.servers.inherit(estate.listeners);
 }
 
@@ -163,6 +166,17 @@ fn say_what_is_removed(removed: &[ListenerNote]) {
             address = note.local,
             requested = note.requested,
             hint = "if it is to be served, and only later, call endless::hold_ready() first"
+        );
+    }
+}
+
+fn say_what_is_not_taken(names: &[String]) {
+    for name in names {
+        event!(
+            WARN,
+            "bequest not taken: it is closed",
+            name = name,
+            hint = "if it is wanted, call endless::inherited before the first server is awaited"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
@@ -42,20 +43,23 @@ struct Early {
 
 static BEFORE_MAIN: Mutex<Option<io::Result<Early>>> = Mutex::new(None);
 
+static STARTED_BY_ENDLESS: AtomicBool = AtomicBool::new(false);
+
 /// Called before `main`: catches the signals that came blocked. Does nothing in a process that is no
 /// successor.
 ///
 /// It must not look at the hooks: they are collected before `main` too, in no order that could be relied on.
 pub(crate) fn prepare_successor() {
     if let Some(start) = environment::take() {
+        STARTED_BY_ENDLESS.store(true, Relaxed);
         pause::at(Point::Born);
         *lock(&BEFORE_MAIN) = Some(prepare_early(start));
     }
 }
 
-/// Whether this process was started by a predecessor or a supervisor, and has not been prepared yet.
+/// Whether this process was started by a predecessor or a supervisor.
 pub(crate) fn is_started_by_endless() -> bool {
-    lock(&BEFORE_MAIN).is_some()
+    STARTED_BY_ENDLESS.load(Relaxed)
 }
 
 fn prepare_early(start: Start) -> io::Result<Early> {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::moving::Movers;
 use super::{Control, signal_text};
+use crate::bequest::BEQUESTS;
 use crate::error::Error;
 use crate::handover::successor::Successor;
 use crate::log::{self, event};
@@ -142,6 +143,7 @@ impl Control {
             process.servers.let_go(&[]);
         }
         let movers = self.leave(cause.take_moving());
+        BEQUESTS.let_go();
         enter(Stage::Draining);
         event!(
             INFO,

@@ -105,7 +105,7 @@ async fn converse(
             () = process.servers.relisted() => {
                 let reported = supervisor.queue_report(report(process), &process.servers.heirlooms());
                 if let Err(error) = reported {
-                    event!(ERROR, "cannot tell the supervisor of a listener", error = error);
+                    event!(ERROR, "cannot tell the supervisor what there is to hand over", error = error);
                 }
             }
             happened = supervisor.next() => {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::PROTOCOL;
 use super::message::{Hello, Message, Ready, Reason};
+use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
 
 const UNSUPERVISED: &str = "the supervisor is gone";
@@ -44,6 +45,7 @@ pub(crate) struct Estate {
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
     /// Over which the predecessor gives its connections, if it does.
     pub(crate) moving: Option<OwnedFd>,
+    pub(crate) bequests: Vec<Bequest>,
 }
 
 /// What happened.
@@ -109,6 +111,7 @@ impl Arriving {
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
             Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
+            Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::message::Message;
 use super::wire::{ChannelError, Wire};
+use crate::bequest::BEQUESTS;
 use crate::servers::Heirloom;
 
 /// One end of the channel.
@@ -43,6 +44,15 @@ impl Channel {
     /// If there are no descriptors left for their duplicates.
     pub(crate) fn queue_listeners(&mut self, heirlooms: &[Heirloom]) -> io::Result<()> {
         self.wire.queue_listeners(heirlooms.iter().map(Heirloom::duplicate))
+    }
+
+    /// Queues what the user has bequeathed, without giving it up.
+    ///
+    /// # Errors
+    ///
+    /// If there are no descriptors left for the duplicates.
+    pub(crate) fn queue_bequests(&mut self) -> io::Result<()> {
+        self.wire.queue_bequests(BEQUESTS.duplicates())
     }
 
     /// Sends what is queued. Cancel safe.

@@ -108,6 +108,7 @@ mod tests {
             Just(br#"{"attempt":1,"signal":{"name":"SIGHUP","sender":[1,0]}}"#.to_vec()),
             Just(br#"{"hooked":["SIGHUP"],"respawn":[5,{"secs":10,"nanos":0}]}"#.to_vec()),
             Just(br#"[{"requested":":80","occurrence":0,"local":"[::]:80"}]"#.to_vec()),
+            Just(br#"["udp","tcp"]"#.to_vec()),
             Just(moving()),
             vec(any::<u8>(), 0..40),
         ];

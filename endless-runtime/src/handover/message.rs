@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
 use crate::moving::MovingNote;
 use crate::signal::{Sender, Signal};
@@ -84,6 +85,8 @@ pub(crate) enum Message {
     Taken(Taken),
     /// Those that were taken are the successor's.
     Commit(Committed),
+    /// Some of the user's own descriptors; several messages if they are many.
+    Bequests(Vec<Bequest>),
     /// Something that a newer build says.
     Unknown(u16),
 }
@@ -243,6 +246,7 @@ mod kind {
     pub(super) const MOVE: u16 = 22;
     pub(super) const TAKEN: u16 = 23;
     pub(super) const COMMIT: u16 = 25;
+    pub(super) const BEQUESTS: u16 = 24;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -281,11 +285,7 @@ impl Message {
     pub(super) fn into_frame(self) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
         match self {
             Self::Hello(hello) => (frame(kind::HELLO, 0, &hello), Vec::new()),
-            Self::Listeners(listeners) => {
-                let (notes, descriptors): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-                let descriptors: Vec<_> = descriptors.into_iter().map(Arc::new).collect();
-                (frame(kind::LISTENERS, descriptors.len(), &notes), descriptors)
-            }
+            Self::Listeners(listeners) => frame_with_descriptors(kind::LISTENERS, listeners),
             Self::Complete => (frame(kind::COMPLETE, 0, &()), Vec::new()),
             Self::Ready(ready) => (frame(kind::READY, 0, &ready), Vec::new()),
             Self::Go => (frame(kind::GO, 0, &()), Vec::new()),
@@ -308,6 +308,7 @@ impl Message {
             Self::Move(batch) => batch.into_frame(),
             Self::Taken(taken) => (frame(kind::TAKEN, 0, &taken), Vec::new()),
             Self::Commit(committed) => (frame(kind::COMMIT, 0, &committed), Vec::new()),
+            Self::Bequests(bequests) => frame_with_descriptors(kind::BEQUESTS, bequests),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -318,7 +319,7 @@ impl Message {
     pub(super) fn parse(kind: u16, payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<Self, Malformed> {
         Ok(match kind {
             kind::HELLO => Self::Hello(json(kind, payload)?),
-            kind::LISTENERS => Self::Listeners(listeners(kind, payload, descriptors)?),
+            kind::LISTENERS => Self::Listeners(json_with_descriptors(kind, payload, descriptors)?),
             kind::COMPLETE => Self::Complete,
             kind::READY => Self::Ready(json(kind, payload)?),
             kind::GO => Self::Go,
@@ -341,6 +342,7 @@ impl Message {
             kind::MOVE => Self::Move(Batch::parse(payload, descriptors)?),
             kind::TAKEN => Self::Taken(json(kind, payload)?),
             kind::COMMIT => Self::Commit(json(kind, payload)?),
+            kind::BEQUESTS => Self::Bequests(json_with_descriptors(kind, payload, descriptors)?),
             unknown => Self::Unknown(unknown),
         })
     }
@@ -393,19 +395,29 @@ fn framed(kind: u16, descriptors: usize, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A list, and a descriptor for each of its elements.
+fn frame_with_descriptors<T: Serialize>(
+    kind: u16,
+    elements: Vec<(T, OwnedFd)>,
+) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
+    let elements = elements.into_iter().map(|(element, descriptor)| (element, Arc::new(descriptor)));
+    let (elements, descriptors): (Vec<_>, Vec<_>) = elements.unzip();
+    (frame(kind, descriptors.len(), &elements), descriptors)
+}
+
 fn json<T: DeserializeOwned>(kind: u16, payload: &[u8]) -> Result<T, Malformed> {
     serde_json::from_slice(payload).map_err(|error| Malformed::Payload { kind, error })
 }
 
-fn listeners(
+fn json_with_descriptors<T: DeserializeOwned>(
     kind: u16,
     payload: &[u8],
     descriptors: Vec<OwnedFd>,
-) -> Result<Vec<(ListenerNote, OwnedFd)>, Malformed> {
-    let notes: Vec<ListenerNote> = json(kind, payload)?;
-    match notes.len() == descriptors.len() {
-        true => Ok(notes.into_iter().zip(descriptors).collect()),
-        false => Err(Malformed::Count { kind, expected: notes.len(), got: descriptors.len() }),
+) -> Result<Vec<(T, OwnedFd)>, Malformed> {
+    let elements: Vec<T> = json(kind, payload)?;
+    match elements.len() == descriptors.len() {
+        true => Ok(elements.into_iter().zip(descriptors).collect()),
+        false => Err(Malformed::Count { kind, expected: elements.len(), got: descriptors.len() }),
     }
 }
 
@@ -431,6 +443,9 @@ mod tests {
             panic!("another kind");
         };
         assert_eq!(listeners[0].0, note);
+        let socket = std::fs::File::open("/dev/null").expect("a descriptor").into();
+        let bequests = reparse(Message::Bequests(vec![("a \"name\"".to_owned(), socket)]));
+        assert!(matches!(bequests, Message::Bequests(read) if read[0].0 == "a \"name\""));
         let ready = Ready { protocol: 1, claimed: vec![0, 2] };
         assert!(matches!(reparse(Message::Ready(ready.clone())), Message::Ready(read) if read == ready));
         assert!(matches!(reparse(Message::Unknown(999)), Message::Unknown(999)));
@@ -457,5 +472,30 @@ mod tests {
         let payload = br#"[{"requested":":80","occurrence":0,"local":"[::]:80"}]"#;
         let parsed = Message::parse(kind::LISTENERS, payload, Vec::new());
         assert!(matches!(parsed, Err(Malformed::Count { expected: 1, got: 0, .. })));
+    }
+    #[test]
+    fn bequests_without_their_descriptors_or_their_names_are_refused() {
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a descriptor"));
+        let parsed = Message::parse(kind::BEQUESTS, br#"["udp","tcp"]"#, vec![null()]);
+        assert!(matches!(parsed, Err(Malformed::Count { expected: 2, got: 1, .. })));
+        let parsed = Message::parse(kind::BEQUESTS, br#"["udp"]"#, vec![null(), null()]);
+        assert!(matches!(parsed, Err(Malformed::Count { expected: 1, got: 2, .. })));
+        for payload in ["[7]", "{}", "null", "[\"udp\"", "[\"\\ud800\"]"] {
+            let parsed = Message::parse(kind::BEQUESTS, payload.as_bytes(), vec![null()]);
+            assert!(matches!(parsed, Err(Malformed::Payload { .. })), "{payload}");
+        }
+        let none = Message::parse(kind::BEQUESTS, b"[]", Vec::new());
+        assert!(matches!(none, Ok(Message::Bequests(none)) if none.is_empty()));
+    }
+
+    /// The names may be of any characters, and JSON needs six bytes for some that are one.
+    #[test]
+    fn the_longest_names_fit_into_one_message() {
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a descriptor"));
+        let longest = "\u{1}".repeat(crate::bequest::LONGEST_NAME);
+        let all = (0..MAX_DESCRIPTORS).map(|_| (longest.clone(), null())).collect();
+        let Message::Bequests(read) = reparse(Message::Bequests(all)) else { panic!("another kind") };
+        assert_eq!(read.len(), MAX_DESCRIPTORS);
+        assert!(read.into_iter().all(|(name, _)| name == longest));
     }
 }

@@ -58,10 +58,11 @@ impl Starter {
     ///
     /// # Errors
     ///
-    /// If there are no descriptors left for duplicates of the listeners.
+    /// If there are no descriptors left for duplicates of the listeners and of what the user bequeaths.
     pub(crate) fn queue_report(&mut self, report: Report, heirlooms: &[Heirloom]) -> io::Result<()> {
         self.channel.queue(Message::Report(report));
         self.channel.queue_listeners(heirlooms)?;
+        self.channel.queue_bequests()?;
         self.channel.queue(Message::Complete);
         Ok(())
     }

@@ -154,6 +154,7 @@ impl Successor {
         let (near, far) = giving::pair().map_err(failed)?;
         self.moving = Some(near);
         self.channel.queue(Message::MovingChannel(far));
+        self.channel.queue_bequests().map_err(failed)?;
         self.channel.queue(Message::Complete);
         self.channel.flush_now().map_err(failed)
     }

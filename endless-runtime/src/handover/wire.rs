@@ -10,6 +10,7 @@ use bytes::{Buf as _, BytesMut};
 use nix::sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg};
 
 use super::message::{HEADER, Header, MAX_DESCRIPTORS, Malformed, Message};
+use crate::bequest::Bequest;
 use crate::error::describe;
 use crate::listener::ListenerNote;
 use crate::sys;
@@ -64,13 +65,34 @@ impl Wire {
         &mut self,
         listeners: impl IntoIterator<Item = io::Result<(ListenerNote, OwnedFd)>>,
     ) -> io::Result<()> {
-        let mut listeners = listeners.into_iter();
+        self.queue_in_parts(listeners, Message::Listeners)
+    }
+
+    /// Queues the user's own descriptors, in several messages if they are many.
+    ///
+    /// # Errors
+    ///
+    /// The first of `bequests`.
+    pub(crate) fn queue_bequests(
+        &mut self,
+        bequests: impl IntoIterator<Item = io::Result<Bequest>>,
+    ) -> io::Result<()> {
+        self.queue_in_parts(bequests, Message::Bequests)
+    }
+
+    /// A descriptor goes with each of `all`, so a message takes so many at most.
+    fn queue_in_parts<T>(
+        &mut self,
+        all: impl IntoIterator<Item = io::Result<T>>,
+        message: impl Fn(Vec<T>) -> Message,
+    ) -> io::Result<()> {
+        let mut all = all.into_iter();
         loop {
-            let some: Vec<_> = listeners.by_ref().take(MAX_DESCRIPTORS).collect::<io::Result<_>>()?;
+            let some: Vec<_> = all.by_ref().take(MAX_DESCRIPTORS).collect::<io::Result<_>>()?;
             if some.is_empty() {
                 return Ok(());
             }
-            self.queue(Message::Listeners(some));
+            self.queue(message(some));
         }
     }
 

@@ -132,7 +132,8 @@ impl Supervisor {
             Cause::Death => &self.program,
             Cause::First | Cause::Restart => &Program::OfPath,
         };
-        let started = Generation::start(&self.launch, program, &blocked, hello, &self.listeners, far);
+        let (listeners, bequests) = (&self.listeners, &self.bequests);
+        let started = Generation::start(&self.launch, program, &blocked, hello, listeners, bequests, far);
         let replacing = Replacing::new(ready_timeout);
         let (state, time) = replacing.time();
         let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();

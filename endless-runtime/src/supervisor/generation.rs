@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 
 use super::program::{Identity, Program};
+use crate::bequest::Bequest;
 use crate::error::describe;
 use crate::handover::PROTOCOL;
 use crate::handover::launch::Launch;
@@ -48,10 +49,13 @@ pub(super) struct Generation {
     has_reported: bool,
     /// Copies of what it listens on.
     pub(super) listeners: Vec<Listener>,
+    /// Copies of what its user bequeaths.
+    pub(super) bequests: Vec<Bequest>,
     /// When it is ended for certain.
     pub(super) end_at: Option<Instant>,
     /// Those that are coming.
     incoming: Vec<Listener>,
+    incoming_bequests: Vec<Bequest>,
     socket: UnixStream,
     wire: Wire,
     /// Whether anything more may come from it.
@@ -76,6 +80,7 @@ impl Generation {
         blocked: &[Signal],
         hello: Hello,
         listeners: &[Listener],
+        bequests: &[Bequest],
         moving: Option<OwnedFd>,
     ) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
@@ -86,8 +91,9 @@ impl Generation {
         pause::at(Point::Started);
         let mut generation = Self::resumed(pid, Role::Starting, file, near);
         generation.wire.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
-        let duplicates = listeners.iter().map(duplicate);
-        if let Err(error) = generation.wire.queue_listeners(duplicates) {
+        let wire = &mut generation.wire;
+        let queued = wire.queue_listeners(listeners.iter().map(duplicate));
+        if let Err(error) = queued.and_then(|()| wire.queue_bequests(bequests.iter().map(duplicate))) {
             generation.kill();
             return Err(format!("cannot hand over: {}", describe(&error)));
         }
@@ -108,8 +114,10 @@ impl Generation {
             report: Report::default(),
             has_reported: false,
             listeners: Vec::new(),
+            bequests: Vec::new(),
             end_at: None,
             incoming: Vec::new(),
+            incoming_bequests: Vec::new(),
             socket,
             wire: Wire::default(),
             listening: true,
@@ -118,7 +126,8 @@ impl Generation {
 
     /// Whether nothing is half said, on either side, and nothing is to be done about it.
     pub(super) fn is_quiet(&self) -> bool {
-        self.wire.is_empty() && self.incoming.is_empty() && self.listening && self.end_at.is_none()
+        let is_half_told = !self.incoming.is_empty() || !self.incoming_bequests.is_empty();
+        self.wire.is_empty() && !is_half_told && self.listening && self.end_at.is_none()
     }
 
     /// One that does not read any more will be seen to end, or to be late.
@@ -170,13 +179,18 @@ impl Generation {
                 Message::Report(report) => {
                     self.report = report;
                     self.has_reported = true;
+                    // What follows is all that there is, also where an earlier report came to no end.
+                    self.incoming.clear();
+                    self.incoming_bequests.clear();
                 }
                 Message::Ready(_) if !self.has_reported => {
                     return Err(Heard::Broken("the successor was ready without a report".to_owned()));
                 }
                 Message::Listeners(some) => self.incoming.extend(some),
+                Message::Bequests(some) => self.incoming_bequests.extend(some),
                 Message::Complete => {
                     self.listeners = std::mem::take(&mut self.incoming);
+                    self.bequests = std::mem::take(&mut self.incoming_bequests);
                     heard.push(Heard::Relisted);
                 }
                 message => heard.push(Heard::Said(message)),
@@ -204,8 +218,8 @@ impl AsFd for Generation {
     }
 }
 
-fn duplicate((note, socket): &Listener) -> io::Result<Listener> {
-    Ok((note.clone(), socket.try_clone()?))
+fn duplicate<T: Clone>((said, descriptor): &(T, OwnedFd)) -> io::Result<(T, OwnedFd)> {
+    Ok((said.clone(), descriptor.try_clone()?))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use crate::bequest::Bequest;
 use crate::config::Config;
 use crate::control::act_by_default;
 use crate::handover::launch::Launch;
@@ -83,6 +84,8 @@ struct Supervisor {
     served: Option<u64>,
     /// That one's listeners.
     listeners: Vec<Listener>,
+    /// What its user bequeaths.
+    bequests: Vec<Bequest>,
     /// What that one says of itself.
     report: Report,
     attempt: Option<Attempt>,
@@ -118,6 +121,7 @@ impl Supervisor {
             generations: Vec::new(),
             served: None,
             listeners: Vec::new(),
+            bequests: Vec::new(),
             report: Report::default(),
             attempt: None,
             attempts: 0,
@@ -204,10 +208,12 @@ impl Supervisor {
     fn take_stock(&mut self, pid: Pid) {
         let Some(generation) = self.generation(pid) else { return };
         let (report, listeners) = (generation.report.clone(), std::mem::take(&mut generation.listeners));
+        let bequests = std::mem::take(&mut generation.bequests);
         self.signals.add(&report.hooked);
         self.report = report;
         // Those of a service that stops are to be closed when it closes them.
-        self.listeners = if self.stop.is_none() { listeners } else { Vec::new() };
+        let kept = if self.stop.is_none() { (listeners, bequests) } else { Default::default() };
+        (self.listeners, self.bequests) = kept;
     }
 
     /// Reaps whoever has ended, also those that became children of this process when theirs ended.
@@ -254,6 +260,7 @@ impl Supervisor {
     fn give_up(&mut self, status: u8) {
         self.status = Some(status);
         self.listeners.clear();
+        self.bequests.clear();
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -326,6 +333,7 @@ impl Supervisor {
         let Some(stop) = self.stop.as_mut().filter(|_| self.attempt.is_none()) else { return };
         let signals = std::mem::take(&mut stop.signals);
         let listeners = std::mem::take(&mut self.listeners);
+        self.bequests.clear();
         let Some(serving) = self.serving() else {
             // Who serves would do it.
             listeners.iter().filter_map(|(note, _)| note.file.as_ref()).for_each(|file| file.remove());

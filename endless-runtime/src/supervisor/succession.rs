@@ -38,6 +38,7 @@ struct State {
     served: Option<u64>,
     attempts: u64,
     listeners: Vec<(ListenerNote, RawFd)>,
+    bequests: Vec<(String, RawFd)>,
     report: Report,
     pid_file: Option<PathBuf>,
 }
@@ -103,7 +104,8 @@ impl Supervisor {
     fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let channels = self.generations.iter().map(AsFd::as_fd);
         let listeners = self.listeners.iter().map(|(_, socket)| socket.as_fd());
-        channels.chain(listeners).chain(self.program.held())
+        let bequests = self.bequests.iter().map(|(_, descriptor)| descriptor.as_fd());
+        channels.chain(listeners).chain(bequests).chain(self.program.held())
     }
 
     fn state(&self) -> State {
@@ -121,11 +123,8 @@ impl Supervisor {
             generations: generations.collect(),
             served: self.served,
             attempts: self.attempts,
-            listeners: self
-                .listeners
-                .iter()
-                .map(|(note, socket)| (note.clone(), socket.as_raw_fd()))
-                .collect(),
+            listeners: by_number(&self.listeners),
+            bequests: by_number(&self.bequests),
             report: self.report.clone(),
             pid_file: self.pid_file.clone(),
         }
@@ -146,9 +145,9 @@ impl Supervisor {
         let launch = Launch::of_this_process(Some(&state.program), ignored.clone())?;
         let signals = Signals::catch(Judge::resumed(ignored, state.had_terminal))?;
         signals.add(&state.report.hooked);
-        let listener = |(note, raw)| Ok((note, own(raw)?));
         let mut supervisor = Self::new(launch, signals);
-        supervisor.listeners = state.listeners.into_iter().map(listener).collect::<io::Result<_>>()?;
+        supervisor.listeners = by_themselves(state.listeners)?;
+        supervisor.bequests = by_themselves(state.bequests)?;
         supervisor.generations =
             state.generations.into_iter().map(Kept::resume).collect::<io::Result<_>>()?;
         let held = state.held.map(own).transpose()?;
@@ -178,6 +177,14 @@ fn write(state: &State) -> io::Result<File> {
 #[cfg(not(target_os = "linux"))]
 fn write(_state: &State) -> io::Result<File> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
+fn by_number<T: Clone>(kept: &[(T, OwnedFd)]) -> Vec<(T, RawFd)> {
+    kept.iter().map(|(said, descriptor)| (said.clone(), descriptor.as_raw_fd())).collect()
+}
+
+fn by_themselves<T>(kept: Vec<(T, RawFd)>) -> io::Result<Vec<(T, OwnedFd)>> {
+    kept.into_iter().map(|(said, raw)| Ok((said, own(raw)?))).collect()
 }
 
 /// In this process, which has one thread, nothing is started before the exec.
