@@ -1,5 +1,5 @@
-//! Clients that keep their connections and think between their requests notice nothing of a restart: what they ask is
-//! answered, on the same connection, by one generation after the other.
+//! Clients that keep their connections and think between their requests notice nothing of a restart: what
+//! they ask is answered, on the same connection, by one generation after the other.
 
 mod support;
 

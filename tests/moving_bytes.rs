@@ -1,5 +1,5 @@
-//! What goes over a connection that moves, byte by byte: the right answers, in order, and nothing more, wherever the
-//! restart comes in between; and no byte of a body is ever a request.
+//! What goes over a connection that moves, byte by byte: the right answers, in order, and nothing more,
+//! wherever the restart comes in between; and no byte of a body is ever a request.
 
 mod support;
 
@@ -202,7 +202,7 @@ fn any_exchange(number: usize, kind: usize, size: usize) -> Exchange {
         0 => Exchange::post(&target, &text),
         1 => Exchange::chunked(&target, &[&text[..text.len() / 3], "x"]),
         2 => head(&target),
-        3 => empty(if size % 2 == 0 { 204 } else { 304 }, ""),
+        3 => empty(if size.is_multiple_of(2) { 204 } else { 304 }, ""),
         _ => Exchange::get(&target),
     }
 }
@@ -355,8 +355,8 @@ async fn who_expects_100_continue_and_is_not_read_gets_the_answer_and_the_end() 
 
 // ---- clients that say no more
 
-/// They may be taken for clients that are gone, so that the last answer is missing: hyper looks for an end while the
-/// service answers. Whatever stood before it is answered.
+/// They may be taken for clients that are gone, so that the last answer is missing: hyper looks for an end
+/// while the service answers. Whatever stood before it is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_half_close_after_the_restart_get_whole_answers() {
     let mut mirror = Mirror::start().await;
@@ -451,7 +451,8 @@ async fn a_slow_reader_whose_body_is_unread_gets_all_of_it_and_the_end() {
     mirror.ends().await;
 }
 
-/// What the head says of a body, and how much of that is sent before the restart and how much after the answer.
+/// What the head says of a body, and how much of that is sent before the restart and how much after the
+/// answer.
 struct Unread {
     framing: &'static str,
     before: String,

@@ -1,5 +1,5 @@
-//! Clients as they are in use: curl, Python's http.client and requests, Node's http.Agent, reqwest. Each asks on one
-//! connection, GET and POST in turns, and notices nothing of the restarts.
+//! Clients as they are in use: curl, Python's http.client and requests, Node's http.Agent, reqwest. Each
+//! asks on one connection, GET and POST in turns, and notices nothing of the restarts.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The tests' program that says what it was asked, in its answers and on stderr: nothing is taken for a request
-//! without a line.
+//! The tests' program that says what it was asked, in its answers and on stderr: nothing is taken for a
+//! request without a line.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-// GET and POST in turns over one connection of http.Agent, until stdin ends. A line for each answer: its body,
-// its status, the process and the client's port that it names, and the port that is the client's.
+// GET and POST in turns over one connection of http.Agent, until stdin ends. A line for each answer: its
+// body, its status, the process and the client's port that it names, and the port that is the client's.
 "use strict";
 
 const http = require("node:http");

@@ -1,4 +1,5 @@
-//! The tests' program that says what it was asked, and requests to it of which every byte of the answer is known.
+//! The tests' program that says what it was asked, and requests to it of which every byte of the answer is
+//! known.
 
 use std::net::SocketAddr;
 use std::process::Command;

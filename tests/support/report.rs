@@ -83,8 +83,8 @@ impl Report {
         assert!(self.failed == 0 && self.answered > 0, "{self}");
     }
 
-    /// As `assert_clean`; and no connection was closed or opened anew, and each of so many was answered by so many
-    /// processes.
+    /// As `assert_clean`; and no connection was closed or opened anew, and each of so many was answered by
+    /// so many processes.
     #[track_caller]
     pub(crate) fn assert_all_stayed(&self, connections: usize, processes: usize) {
         self.assert_clean();
@@ -153,6 +153,10 @@ impl Latencies {
             }
         }
         self.max
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     pub(crate) fn max(&self) -> Duration {

@@ -70,8 +70,8 @@ impl Load {
         self
     }
 
-    /// Connections that must outlive every restart: one that the server closes, or says that it will close, is a
-    /// failure.
+    /// Connections that must outlive every restart: one that the server closes, or says that it will close,
+    /// is a failure.
     pub(crate) fn staying(mut self) -> Self {
         self.stays = true;
         self
