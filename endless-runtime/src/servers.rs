@@ -411,6 +411,11 @@ impl Servers {
         self.table().everyone().map(|entry| entry.connections.totals().connections).sum()
     }
 
+    /// Notes that the hammer ends all connections that are open.
+    pub(crate) fn note_hammered(&self) {
+        self.table().everyone().for_each(|entry| entry.connections.note_hammered());
+    }
+
     /// How many requests were begun since the start of the process.
     pub(crate) fn requests(&self) -> u64 {
         self.table().everyone().map(|entry| entry.connections.totals().requests).sum()

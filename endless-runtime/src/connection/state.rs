@@ -234,6 +234,22 @@ impl ConnectionState {
         self.task.wake();
     }
 
+    /// Whether this is a boundary at which another process can go on: every answer is with the kernel, every
+    /// body was read to its end, nobody closes, and hyper wants nothing but the next head. To be asked after each
+    /// poll. A connection whose last body was given up leaves: what hyper still reads of it is not to be told from
+    /// a request.
+    pub(crate) fn can_move_now(&self) -> bool {
+        if !self.is_moving() || !self.is_idle() {
+            return false;
+        }
+        if self.left_unread.load(Relaxed) {
+            self.leave();
+            return false;
+        }
+        let busy = self.writing.load(Relaxed) || self.closing.load(Relaxed);
+        self.asks_for_head.load(Relaxed) && !busy
+    }
+
     /// Hyper wants to read: whether it may not, because what comes next is for another process to read.
     pub(crate) fn holds_back(&self) -> bool {
         let holds_back = self.is_moving() && self.has_nothing_in_flight() && !self.left_unread.load(Relaxed);
@@ -251,16 +267,6 @@ impl ConnectionState {
     /// Hyper closes.
     pub(crate) fn closes(&self) {
         self.closing.store(true, Relaxed);
-    }
-
-    /// Whether this is a boundary at which another process can go on: every answer is with the kernel, every
-    /// body was read to its end, nobody closes, and hyper wants nothing but the next head.
-    pub(crate) fn can_move_now(&self) -> bool {
-        let busy = [&self.left_unread, &self.writing, &self.closing];
-        self.is_moving()
-            && self.asks_for_head.load(Relaxed)
-            && self.is_idle()
-            && !busy.iter().any(|flag| flag.load(Relaxed))
     }
 
     /// Resolves when the connection is asked to leave. Cancel safe.
@@ -369,6 +375,8 @@ pub(crate) struct Totals {
     pub(crate) requests: u64,
     /// Taken over from a predecessor or by a successor.
     pub(crate) moved: u64,
+    /// Ended by the hammer.
+    pub(crate) hammered: usize,
 }
 
 impl Connections {
@@ -411,6 +419,12 @@ impl Connections {
         let mut table = self.table();
         table.heir = Some(heir);
         table.live.values().for_each(|connection| connection.move_on());
+    }
+
+    /// Notes that the hammer ends those that are open.
+    pub(crate) fn note_hammered(&self) {
+        let mut table = self.table();
+        table.finished.hammered = table.live.len();
     }
 
     /// Resolves when there are fewer than `max`. For the acceptor alone: nobody else adds any.

@@ -64,6 +64,11 @@ impl Channel {
         self.wire.is_empty()
     }
 
+    /// Whether something that was sent reached nobody for certain.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.wire.is_cut()
+    }
+
     /// The socket, for somebody else to go on with; what has come and was not taken is lost.
     pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
         self.socket.into_std().map(Into::into)

@@ -46,6 +46,8 @@ const PIECE: usize = 512 << 10;
 /// For how long the kernel is left alone that lets no more descriptors be under way.
 const PAUSE: Duration = Duration::from_millis(10);
 
+const GONE: &str = "the successor takes no more";
+
 /// Gives this process's connections away, on a task of its own.
 #[derive(Debug)]
 pub(crate) struct Giver {
@@ -158,7 +160,7 @@ impl Giving {
         match received {
             Ok(Some(Message::Taken(taken))) => self.commit(&taken),
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err("the successor takes no more".to_owned()),
+            Ok(None) => Err(GONE.to_owned()),
             // Also of other processes of this user.
             Err(ChannelError::Io(error)) if is_too_many_under_way(&error) => {
                 sleep(PAUSE).await;
@@ -170,10 +172,16 @@ impl Giving {
 
     fn commit(&mut self, taken: &Taken) -> Result<(), String> {
         pause::at(Point::HeardTaken);
-        let sent = self.unanswered.pop_front().filter(|sent| sent.batch == taken.batch);
-        let Some(sent) = sent else { return Err("the successor took what it was not given".to_owned()) };
+        if self.unanswered.front().is_none_or(|sent| sent.batch != taken.batch) {
+            return Err("the successor took what it was not given".to_owned());
+        }
         self.channel.queue(Message::Commit(Committed { batch: taken.batch }));
         let _later = self.channel.flush_now();
+        // It has taken them and died: nobody has read a byte of them.
+        if self.channel.is_cut() {
+            return Err(GONE.to_owned());
+        }
+        let Some(sent) = self.unanswered.pop_front() else { return Ok(()) };
         for (place, parcel) in sent.parcels.into_iter().enumerate() {
             match taken.refused.contains(&place) {
                 true => give_back(parcel),
@@ -223,4 +231,143 @@ async fn until(deadline: Option<Instant>) {
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     Ok((near.into(), far.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::moving::{MovingNote, Remote};
+
+    fn servers() -> &'static Servers {
+        Box::leak(Box::new(Servers::new()))
+    }
+
+    fn giver() -> (Giver, Channel) {
+        let (near, far) = Channel::pair().expect("a pair");
+        (Giver::start(near, servers()), Channel::over(far).expect("the other end"))
+    }
+
+    fn connection(unread: Vec<u8>) -> (Errand, oneshot::Receiver<Option<Moving>>) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a descriptor");
+        let remote = Remote::Unix(Vec::new());
+        let note = MovingNote { listener: ":80".into(), remote, http1: true, awaited_for: Duration::ZERO };
+        let moving = Moving { note, socket: Arc::new(socket.into()), unread: Bytes::from(unread) };
+        let (answer, answered) = oneshot::channel();
+        (Errand::Connection(Parcel { moving, answer }), answered)
+    }
+
+    fn give(giver: &Giver, unread: Vec<u8>) -> oneshot::Receiver<Option<Moving>> {
+        let (errand, answered) = connection(unread);
+        giver.errands.send(errand).expect("it runs");
+        answered
+    }
+
+    async fn heard(channel: &mut Channel) -> Message {
+        channel.receive().await.expect("a message").expect("it goes on")
+    }
+
+    fn taken(batch: u64, refused: &[usize]) -> Message {
+        Message::Taken(Taken { batch, refused: refused.to_vec() })
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_is_committed_and_what_is_refused_comes_back() {
+        let (giver, mut successor) = giver();
+        let (first, second) = (give(&giver, b"one".to_vec()), give(&giver, b"two".to_vec()));
+        let Message::Move(Batch { batch: 0, connections, unread, bytes }) = heard(&mut successor).await
+        else {
+            panic!("no batch");
+        };
+        assert_eq!((connections.len(), unread, bytes), (2, vec![3, 3], b"onetwo".to_vec()));
+        successor.send(taken(0, &[1])).await.expect("sent");
+        assert!(matches!(heard(&mut successor).await, Message::Commit(Committed { batch: 0 })));
+        assert!(first.await.expect("an answer").is_none());
+        let stays = second.await.expect("an answer").expect("it is refused");
+        assert_eq!(stays.unread, "two");
+        assert!(Arc::into_inner(stays.socket).is_some(), "nobody else has it");
+        giver.finish().await;
+        assert!(matches!(successor.receive().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn all_come_back_from_a_successor_that_is_gone() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        let waiting = give(&giver, Vec::new());
+        drop(successor);
+        for answered in [sent, waiting] {
+            let stays = answered.await.expect("an answer").expect("it stays");
+            assert!(Arc::into_inner(stays.socket).is_some(), "nobody else has it");
+        }
+        giver.finish().await;
+    }
+
+    fn moving() -> Moving {
+        match connection(Vec::new()).0 {
+            Errand::Connection(parcel) => parcel.moving,
+            _ => unreachable!("it is one"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_successor_has_taken_comes_back_if_it_dies_before_it_is_told_to_keep_it() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        successor.send(taken(0, &[])).await.expect("sent");
+        drop(successor);
+        assert!(sent.await.expect("an answer").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_come_back_from_a_successor_that_does_not_answer() {
+        let (giver, _successor) = giver();
+        let begin = Instant::now();
+        assert!(give(&giver, Vec::new()).await.expect("an answer").is_some());
+        assert!(begin.elapsed() >= ANSWER_TIME);
+    }
+
+    #[tokio::test]
+    async fn one_that_takes_what_it_was_not_given_gets_nothing_more() {
+        let (giver, mut successor) = giver();
+        let sent = give(&giver, Vec::new());
+        heard(&mut successor).await;
+        successor.send(taken(7, &[])).await.expect("sent");
+        assert!(sent.await.expect("an answer").is_some());
+        assert!(matches!(successor.receive().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn no_more_are_under_way_than_the_window_has_room_for() {
+        let (giver, mut successor) = giver();
+        let count = BATCH * (WINDOW + 1);
+        let _answers: Vec<_> = (0..count).map(|_| give(&giver, Vec::new())).collect();
+        let mut under_way = 0;
+        for _ in 0..WINDOW {
+            let Message::Move(batch) = heard(&mut successor).await else { panic!("no batch") };
+            under_way += batch.connections.len();
+        }
+        assert_eq!(under_way, BATCH * WINDOW);
+        assert!(timeout(Duration::from_millis(50), successor.receive()).await.is_err());
+        successor.send(taken(0, &[])).await.expect("sent");
+        assert!(matches!(heard(&mut successor).await, Message::Commit(_)));
+        assert!(matches!(heard(&mut successor).await, Message::Move(_)));
+    }
+
+    #[test]
+    fn bytes_that_a_message_has_no_room_for_go_ahead() {
+        let moving = Moving { unread: vec![7; 2 * PIECE + 1].into(), ..moving() };
+        let messages = messages(0, [&moving].into_iter());
+        let [Message::Ahead(first), Message::Ahead(second), Message::Move(last)] = &messages[..] else {
+            panic!("{messages:?}");
+        };
+        assert_eq!((first.len(), second.len(), last.bytes.len()), (PIECE, PIECE, 1));
+        assert_eq!(last.unread, [2 * PIECE + 1]);
+    }
 }

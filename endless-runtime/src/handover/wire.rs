@@ -24,6 +24,8 @@ pub(crate) struct Wire {
     /// Descriptors arrive no later than the first byte of their message, and in the messages' order.
     descriptors: VecDeque<OwnedFd>,
     outgoing: VecDeque<Frame>,
+    /// Whether the peer was gone when something was to be sent.
+    is_cut: bool,
 }
 
 /// A message on its way out.
@@ -77,6 +79,11 @@ impl Wire {
         !self.outgoing.is_empty()
     }
 
+    /// Whether something that was sent reached nobody for certain.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Whether there is nothing on its way, in either direction, as far as it has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.outgoing.is_empty() && self.received.is_empty() && self.descriptors.is_empty()
@@ -87,7 +94,10 @@ impl Wire {
     pub(crate) fn send_some(&mut self, socket: &impl AsFd) -> io::Result<()> {
         let Some(frame) = self.outgoing.front_mut() else { return Ok(()) };
         match frame.send_some(socket) {
-            Err(error) if is_broken(&error) => self.outgoing.clear(),
+            Err(error) if is_broken(&error) => {
+                self.outgoing.clear();
+                self.is_cut = true;
+            }
             sent => sent?,
         }
         if self.outgoing.front().is_some_and(|frame| frame.sent == frame.bytes.len()) {
