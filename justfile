@@ -46,6 +46,12 @@ faults:
     for round in 1 2 3; do FULL=1 cargo test --locked --test faults_starting --test faults_messages --test faults_predecessor || exit 1; done
     FULL=1 TIMES=20 cargo test --locked --test faults --test faults_supervised -- --nocapture
 
+# Connections that live through restarts: every way to cut what goes over them, clients as they are in use, ten
+# thousand at once, and what clients notice of it in time.
+moving:
+    FULL=1 cargo test --release --locked --test moving --test moving_bytes --test moving_clients --test moving_many \
+        --test moving_latency -- --nocapture --test-threads=1
+
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}

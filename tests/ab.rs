@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{App, Line, Mark, Random, example, restarts, tool};
+use support::{App, Line, Mark, Random, descriptor_limit, example, restarts, tool};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::watch;
@@ -59,15 +58,9 @@ async fn serve_hello() -> App {
     app
 }
 
-/// A thousand as the seed, if the limit of descriptors allows it. The children get the limit from this
-/// process.
+/// A thousand as the seed, if the limit of descriptors allows it.
 fn connections() -> usize {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask for its own limits");
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-            .expect("the soft limit may be as high as the hard one");
-    }
-    if hard > 1100 { 1000 } else { 200 }
+    if descriptor_limit() > 1100 { 1000 } else { 200 }
 }
 
 async fn each_has_answered(app: &App, generations: &[u32]) {

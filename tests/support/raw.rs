@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::client::patiently;
 
@@ -21,6 +21,14 @@ impl Raw {
         Self { stream, text: String::new() }
     }
 
+    /// With a small buffer for what it has not read yet.
+    pub(crate) async fn connect_narrowly(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(16 * 1024).expect("any size");
+        let stream = patiently(socket.connect(address)).await.expect("the server takes connections");
+        Self { stream, text: String::new() }
+    }
+
     /// One that gives back what it is sent.
     pub(crate) async fn upgraded(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address).await;
@@ -30,8 +38,25 @@ impl Raw {
         raw
     }
 
+    /// The client's own port.
+    pub(crate) fn port(&self) -> u16 {
+        self.stream.local_addr().expect("it is connected").port()
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
         patiently(self.stream.write_all(text.as_bytes())).await.expect("the server reads");
+    }
+
+    /// To somebody who may have closed.
+    pub(crate) async fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+        patiently(self.stream.write_all(text.as_bytes())).await
+    }
+
+    /// Reads on until so many bytes have come.
+    pub(crate) async fn until_at_least(&mut self, bytes: usize) {
+        while self.text.len() < bytes {
+            assert!(self.more().await, "closed after {} bytes", self.text.len());
+        }
     }
 
     /// Reads on until this has come.
@@ -61,6 +86,11 @@ impl Raw {
     /// Sends no more, and still reads.
     pub(crate) async fn says_no_more(&mut self) {
         patiently(self.stream.shutdown()).await.expect("the connection is open");
+    }
+
+    /// Reads what has come or comes next; false at the end.
+    pub(crate) async fn more(&mut self) -> bool {
+        self.read().await > 0
     }
 
     async fn read(&mut self) -> usize {

@@ -1,6 +1,6 @@
 //! What a load saw: counts, the first failures in words, who answered, how long it took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct Report {
     pub(crate) moved: u64,
     /// Answers by the process that gave them (`x-pid`).
     pub(crate) pids: BTreeMap<u32, u64>,
+    /// The processes that have answered on each connection, by the client's port.
+    pub(crate) pids_of: BTreeMap<u16, BTreeSet<u32>>,
     /// Answers by the version of the program that gave them (`x-version`).
     pub(crate) versions: BTreeMap<String, u64>,
     /// From before the connect, or before the request's first byte on a connection in use, to the answer's
@@ -63,6 +65,11 @@ impl Report {
         self.pids.get(&pid).copied().unwrap_or(0)
     }
 
+    /// Whether the process `pid` has answered on each of so many connections.
+    pub(crate) fn has_answered_all(&self, connections: usize, pid: u32) -> bool {
+        self.pids_of.values().filter(|pids| pids.contains(&pid)).count() >= connections
+    }
+
     pub(crate) fn fail(&mut self, at: Duration, what: String) {
         self.failed += 1;
         if self.failures.len() < KEPT_FAILURES {
@@ -74,6 +81,16 @@ impl Report {
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
         assert!(self.failed == 0 && self.answered > 0, "{self}");
+    }
+
+    /// As `assert_clean`; and no connection was closed or opened anew, and each of so many was answered by
+    /// so many processes.
+    #[track_caller]
+    pub(crate) fn assert_all_stayed(&self, connections: usize, processes: usize) {
+        self.assert_clean();
+        assert_eq!((self.closed_idle, self.told_to_close, self.reconnects), (0, 0, 0), "{self}");
+        let answered: Vec<_> = self.pids_of.values().map(BTreeSet::len).collect();
+        assert_eq!(answered, vec![processes; connections], "{self}");
     }
 }
 
@@ -136,6 +153,10 @@ impl Latencies {
             }
         }
         self.max
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     pub(crate) fn max(&self) -> Duration {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use super::process::descriptors;
 
 /// At one moment.
@@ -37,4 +39,28 @@ impl fmt::Display for Resources {
         let (memory, peak) = (mebibytes(self.memory), mebibytes(self.peak));
         write!(f, "{} descriptors, {memory:.1} MiB, at most {peak:.1} MiB", self.descriptors)
     }
+}
+
+/// What the process has written to and shares with nobody, in KiB.
+///
+/// # Panics
+///
+/// If there is no such process.
+#[track_caller]
+pub(crate) fn private_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+    let value = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let number = value.and_then(|value| value.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).expect("proc_pid_smaps(5)")
+}
+
+/// How many descriptors this process and its children may have, once it has raised its limit as far as it
+/// may.
+pub(crate) fn descriptor_limit() -> usize {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask for its own limits");
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+            .expect("the soft limit may be as high as the hard one");
+    }
+    usize::try_from(hard).unwrap_or(usize::MAX)
 }

@@ -1,6 +1,7 @@
 //! The strict client: it sends what it was told to, compares what comes back, and retries nothing, ever. What
 //! a user would notice of a restart is a failure here, the keep-alive race included.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Slow { path: String },
     /// POST /upload of a patterned body in pieces, on one connection.
     Upload { bytes: usize },
+    /// GET /hello and POST /upload in turns on one connection, pausing between the requests.
+    Both { think: RangeInclusive<Duration>, bytes: usize },
     /// Connect, send nothing, close after a while. A server that refuses, resets or closes first has failed.
     Bare { think: RangeInclusive<Duration> },
 }
@@ -40,6 +43,7 @@ pub(crate) struct Load {
     kind: Kind,
     connections: usize,
     reuse: bool,
+    stays: bool,
     pace: Duration,
     patience: Duration,
     seed: u64,
@@ -50,7 +54,8 @@ impl Load {
     pub(crate) fn new(address: SocketAddr, kind: Kind) -> Self {
         let reuse = !matches!(kind, Kind::Fresh | Kind::Bare { .. });
         let patience = Duration::from_secs(60);
-        Self { address, kind, connections: 1, reuse, pace: Duration::ZERO, patience, seed: 1, named: true }
+        let pace = Duration::ZERO;
+        Self { address, kind, connections: 1, reuse, stays: false, pace, patience, seed: 1, named: true }
     }
 
     /// How many connections work at the same time, 1 by default.
@@ -62,6 +67,13 @@ impl Load {
     /// Each request gets a connection of its own and says `Connection: close`, whatever the kind.
     pub(crate) fn fresh(mut self) -> Self {
         self.reuse = false;
+        self
+    }
+
+    /// Connections that must outlive every restart: one that the server closes, or says that it will close,
+    /// is a failure.
+    pub(crate) fn staying(mut self) -> Self {
+        self.stays = true;
         self
     }
 
@@ -105,7 +117,8 @@ impl Load {
 struct Client {
     load: Arc<Load>,
     number: usize,
-    order: Order,
+    /// In turns.
+    orders: VecDeque<Order>,
     random: Random,
     tally: Tally,
     stop: Stop,
@@ -120,9 +133,9 @@ struct Kept {
 
 impl Client {
     fn new(load: Arc<Load>, number: usize, tally: Tally, stop: Stop) -> Self {
-        let order = Order::new(&load, number);
+        let orders = Order::all(&load, number);
         let random = Random::seeded(load.seed.wrapping_mul(1 << 32).wrapping_add(number as u64));
-        Self { load, number, order, random, tally, stop, kept: None }
+        Self { load, number, orders, random, tally, stop, kept: None }
     }
 
     async fn run(mut self) {
@@ -131,7 +144,9 @@ impl Client {
         while go_on {
             go_on = match &load.kind {
                 Kind::Bare { think } => self.bare_connect(think).await,
-                Kind::KeepAlive { think } => self.request().await && self.think(think).await,
+                Kind::KeepAlive { think } | Kind::Both { think, .. } => {
+                    self.request().await && self.think(think).await
+                }
                 Kind::Fresh | Kind::Slow { .. } | Kind::Upload { .. } => self.request().await,
             };
         }
@@ -149,7 +164,10 @@ impl Client {
         let begun = Instant::now();
         let outcome = timeout(self.load.patience, self.exchange(kept, begun)).await;
         match outcome.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.load.patience))) {
-            Ok(()) => !self.stop.is_set(),
+            Ok(()) => {
+                self.orders.rotate_left(1);
+                !self.stop.is_set()
+            }
             Err(what) => self.fail(&what).await,
         }
     }
@@ -161,7 +179,14 @@ impl Client {
         let kept = self.kept.take()?;
         match kept.connection.idle() {
             Idle::Open => return Some(kept),
-            Idle::Closed => self.tally.update(|report| report.closed_idle += 1),
+            Idle::Closed => {
+                self.tally.update(|report| report.closed_idle += 1);
+                if self.load.stays {
+                    let port = kept.connection.local_port();
+                    self.tally
+                        .fail(format!("connection {}, from port {port}: closed while idle", self.number));
+                }
+            }
             Idle::Broken(what) => {
                 let port = kept.connection.local_port();
                 self.tally.fail(format!("connection {}, from port {port} while idle: {what}", self.number));
@@ -187,6 +212,10 @@ impl Client {
             .check(&response)
             .map_err(|what| format!("on a {used} connection from port {port}: {what}"))?;
         let told_to_close = response.close && self.load.reuse;
+        if told_to_close && self.load.stays {
+            let pid = pid.unwrap_or_default();
+            self.tally.fail(format!("on a {used} connection from port {port}: told to close by {pid}"));
+        }
         if response.close || !self.load.reuse {
             connection.closed().await.map_err(|fault| format!("{} (after the answer)", name(fault)))?;
         } else {
@@ -200,6 +229,9 @@ impl Client {
             report.moved += u64::from(last_pid.is_some() && last_pid != pid);
             if let Some(pid) = pid {
                 *report.pids.entry(pid).or_default() += 1;
+                if self.load.reuse {
+                    report.pids_of.entry(port).or_default().insert(pid);
+                }
             }
             if let Some(version) = response.header("x-version") {
                 *report.versions.entry(version.to_owned()).or_default() += 1;
@@ -213,8 +245,9 @@ impl Client {
     }
 
     async fn send(&self, connection: &mut Connection) -> std::io::Result<()> {
-        connection.send(self.order.head.as_bytes()).await?;
-        for (number, piece) in self.order.body.chunks(PIECE).enumerate() {
+        let order = self.order();
+        connection.send(order.head.as_bytes()).await?;
+        for (number, piece) in order.body.chunks(PIECE).enumerate() {
             if number > 0 && !self.load.pace.is_zero() {
                 tokio::time::sleep(self.load.pace).await;
             }
@@ -223,15 +256,18 @@ impl Client {
         Ok(())
     }
 
+    /// What is asked now.
+    fn order(&self) -> &Order {
+        &self.orders[0]
+    }
+
     /// The answer must be the promised one, and says which process gave it.
     fn check(&self, response: &Response) -> Result<Option<u32>, String> {
         let body = response.text();
-        if response.status != 200 || body != self.order.promise {
+        let promise = &self.order().promise;
+        if response.status != 200 || body != *promise {
             let body: String = body.chars().take(200).collect();
-            return Err(format!(
-                "status {}, body {body:?}, promised was {:?}",
-                response.status, self.order.promise
-            ));
+            return Err(format!("status {}, body {body:?}, promised was {promise:?}", response.status));
         }
         match response.header("x-pid").map(str::parse) {
             Some(Ok(pid)) => Ok(Some(pid)),
@@ -277,7 +313,7 @@ impl Client {
 
     /// Counts the failure and pauses; false when it is time to stop.
     async fn fail(&mut self, what: &str) -> bool {
-        self.tally.fail(format!("connection {}, {}: {what}", self.number, self.order));
+        self.tally.fail(format!("connection {}, {}: {what}", self.number, self.order()));
         self.stop.sleep(PAUSE_AFTER_FAILURE).await
     }
 }
@@ -290,12 +326,19 @@ struct Order {
 }
 
 impl Order {
-    fn new(load: &Load, number: usize) -> Self {
-        let (method, path, body) = match &load.kind {
-            Kind::Slow { path } => ("GET", path.as_str(), Vec::new()),
-            Kind::Upload { bytes } => ("POST", "/upload", pattern(*bytes, number)),
-            Kind::Fresh | Kind::KeepAlive { .. } | Kind::Bare { .. } => ("GET", "/hello", Vec::new()),
-        };
+    /// What a connection of this load asks, in turns.
+    fn all(load: &Load, number: usize) -> VecDeque<Self> {
+        let get = |path| Self::new(load, "GET", path, Vec::new());
+        let upload = |bytes| Self::new(load, "POST", "/upload", pattern(bytes, number));
+        match &load.kind {
+            Kind::Slow { path } => [get(path)].into(),
+            Kind::Upload { bytes } => [upload(*bytes)].into(),
+            Kind::Both { bytes, .. } => [get("/hello"), upload(*bytes)].into(),
+            Kind::Fresh | Kind::KeepAlive { .. } | Kind::Bare { .. } => [get("/hello")].into(),
+        }
+    }
+
+    fn new(load: &Load, method: &str, path: &str, body: Vec<u8>) -> Self {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", load.address);
         if method == "POST" {
             head += &format!("Content-Length: {}\r\n", body.len());

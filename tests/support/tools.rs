@@ -36,6 +36,7 @@ fn package_of(tool: &str) -> &str {
         "pgrep" | "pkill" | "ps" => "procps",
         "setsid" | "script" | "prlimit" | "unshare" => "util-linux",
         "nohup" => "coreutils",
+        "node" => "nodejs",
         same => same,
     }
 }
