@@ -135,6 +135,8 @@ fn servers(process: &Process) -> Vec<ServerStatus> {
         connections: totals.connections,
         in_flight: totals.in_flight,
         requests: totals.requests,
+        moved: totals.moved,
+        hammered: totals.hammered,
     });
     status.collect()
 }
@@ -182,4 +184,8 @@ pub struct ServerStatus {
     pub in_flight: usize,
     /// Requests since the process started.
     pub requests: u64,
+    /// Connections that came from a predecessor or went to a successor, since the process started.
+    pub moved: u64,
+    /// Connections that the hammer ends: 0 until it falls, when the `hammered` hooks run.
+    pub hammered: usize,
 }

@@ -110,6 +110,7 @@ fn strike(process: &'static Process, causes: Vec<Event>) -> ! {
 }
 
 fn say_last_words(process: &Process, causes: &[Event]) {
+    process.servers.note_hammered();
     let connections = process.servers.connections();
     event!(WARN, "[STOP - Hammer Time] Forcefully shutting down", pid = getpid(), connections = connections);
     let outcome = Outcome::Hammered { connections };

@@ -23,6 +23,7 @@ mod handover;
 mod listener;
 mod lock;
 mod log;
+mod moving;
 mod name;
 mod pause;
 mod pid_file;

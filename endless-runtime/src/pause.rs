@@ -43,6 +43,15 @@ pub(crate) enum Point {
     /// This process accepts nothing, and its supervisor has not heard so yet.
     SaidPaused,
 
+    /// Connections are about to be sent to the successor.
+    Giving,
+    /// They are sent.
+    Gave,
+    /// The successor has taken them, and has not been told to keep them.
+    HeardTaken,
+    /// It has been told, and this process's own are closed.
+    SaidCommit,
+
     /// Before anything else in the successor.
     Born,
     /// The channel is open, and nothing was read from it.
@@ -59,6 +68,12 @@ pub(crate) enum Point {
     Confirmed,
     /// This process accepts.
     Serving,
+    /// Connections have come, and are not taken.
+    HeardMove,
+    /// They are taken, and the predecessor has been told.
+    SaidTaken,
+    /// They are this process's, and not served yet.
+    HeardCommit,
 }
 
 #[cfg(all(feature = "_pause-points", debug_assertions))]

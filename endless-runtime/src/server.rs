@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::unistd::getpid;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::address::{Address, IntoAddress};
 use crate::config::ServerSettings;
-use crate::connection::{self, Acceptor, Registered, Terms};
+use crate::connection::{self, Acceptor, Arrival, Past, Registered, Terms};
 use crate::error::{Error, Result};
 use crate::future::BoxFuture;
 use crate::grammar::AddressText;
@@ -288,6 +289,9 @@ impl<S: HttpService> Opening<S> {
         process.hooks.before_begin(&address).await;
         before_begin.into_iter().for_each(|hook| hook(&address));
         let (terms, acceptor) = (terms(process, &settings), entry.connections.acceptor());
+        if let Some(service) = cloned(&service, entry) {
+            tokio::spawn(take_over(Arc::clone(entry), entry.take_arrivals(), service, terms));
+        }
         tokio::spawn(accept(Arc::clone(entry), acceptor, service, terms, settings.max_connections));
         process.servers.bound(entry, address);
         Ok(())
@@ -314,11 +318,7 @@ async fn accept<S: HttpService>(
         match accepted {
             Ok((stream, registered)) => {
                 let is_the_last = stream.is_of_the_reserve();
-                // Whatever the user's code does, the next connection is accepted.
-                match catch_unwind(AssertUnwindSafe(|| service.clone())) {
-                    Ok(service) => drop(tokio::spawn(connection::serve(stream, registered, service, terms))),
-                    Err(_panic) => event!(ERROR, "the service panicked", address = entry.requested()),
-                }
+                begin(&entry, Arrival { stream, registered, past: Past::none() }, &service, terms);
                 if is_the_last {
                     trouble.begins(&entry, NO_DESCRIPTORS);
                     descriptors_are_free(&entry).await;
@@ -335,6 +335,33 @@ async fn accept<S: HttpService>(
         }
     }
     drop(acceptor);
+}
+
+/// Serves what comes from another process, as long as something may.
+async fn take_over<S: HttpService>(
+    entry: Arc<Entry>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
+    service: S,
+    terms: Terms,
+) {
+    while let Some(arrival) = arrivals.recv().await {
+        begin(&entry, arrival, &service, terms);
+    }
+}
+
+fn begin<S: HttpService>(entry: &Entry, arrival: Arrival, service: &S, terms: Terms) {
+    if let Some(service) = cloned(service, entry) {
+        tokio::spawn(connection::serve(arrival, service, terms));
+    }
+}
+
+/// Whatever the user's code does, the next connection is served.
+fn cloned<S: HttpService>(service: &S, entry: &Entry) -> Option<S> {
+    let clone = catch_unwind(AssertUnwindSafe(|| service.clone()));
+    if clone.is_err() {
+        event!(ERROR, "the service panicked", address = entry.requested());
+    }
+    clone.ok()
 }
 
 /// Said when a connection has taken one of the descriptors that are reserved.

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use tokio::sync::{Notify, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::address::Address;
-use crate::connection::{Connections, Occupancy, Totals};
+use crate::address::{Address, Endpoint};
+use crate::connection::{Arrival, Connections, Occupancy, Past, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
-use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote};
+use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote, Stream, is_of_the_reserve};
 use crate::lock::lock;
 use crate::log::event;
+use crate::moving::{Errand, Heir, Moving};
 
 /// For how long after the last registration an inherited listener that nobody claims is waited for.
 const UNCLAIMED_GRACE: Duration = Duration::from_secs(5);
@@ -61,6 +63,31 @@ pub(crate) struct Entry {
     bound: OnceLock<Address>,
     pub(crate) gate: Gate,
     pub(crate) connections: Arc<Connections>,
+    /// Where connections are served that come from a predecessor, while they are.
+    arrivals: Mutex<Option<Arrivals>>,
+}
+
+/// The way of connections from another process to a server.
+#[derive(Clone, Debug)]
+struct Arrivals {
+    runtime: Handle,
+    queue: mpsc::UnboundedSender<Arrival>,
+}
+
+/// A connection that has moved here, and is still another process's.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    arrival: Arrival,
+    queue: mpsc::UnboundedSender<Arrival>,
+}
+
+impl Newcomer {
+    /// It is this process's.
+    pub(crate) fn begin(self) {
+        self.arrival.registered.note_arrival();
+        // A server that is gone by now has closed what it had.
+        let _closed = self.queue.send(self.arrival);
+    }
 }
 
 /// What is handed over of one server.
@@ -108,8 +135,8 @@ impl Servers {
             (0..).find(|number| !is_taken(*number)).expect("there are more numbers than servers");
         let connections = Connections::new(Arc::clone(&self.occupancy));
         let gate = Gate::new(Arc::clone(&connections));
-        let entry =
-            Arc::new(Entry { text, requested, occurrence, bound: OnceLock::new(), gate, connections });
+        let (bound, arrivals) = (OnceLock::new(), Mutex::default());
+        let entry = Arc::new(Entry { text, requested, occurrence, bound, gate, connections, arrivals });
         if table.gone {
             entry.gate.last_call();
         }
@@ -131,6 +158,7 @@ impl Servers {
     pub(crate) fn unregister(&self, entry: &Arc<Entry>) {
         entry.gate.last_call();
         entry.connections.leave();
+        entry.take_no_more();
         let mut table = self.table();
         table.entries.retain(|other| !Arc::ptr_eq(other, entry));
         table.departed.retain(|other| !other.connections.is_empty());
@@ -334,9 +362,58 @@ impl Servers {
         self.table().entries.iter().for_each(|entry| entry.connections.leave());
     }
 
+    /// Asks every connection to move to the successor that `errands` lead to, and to leave if it cannot.
+    pub(crate) fn leave_to(&self, errands: &mpsc::UnboundedSender<Errand>) {
+        for entry in &self.table().entries {
+            match entry.bound.get() {
+                Some(address) => {
+                    let listener = address.to_string().into();
+                    entry.connections.leave_to(Heir { listener, errands: errands.clone() });
+                }
+                None => entry.connections.leave(),
+            }
+        }
+    }
+
+    /// Takes a connection from another process, without reading from it. `None` if none of these servers has
+    /// its listener, or if there are no descriptors left for it.
+    pub(crate) fn take(&self, moving: Moving) -> Option<Newcomer> {
+        let Moving { note, socket, unread } = moving;
+        let entry = self.table().bound_to(&note.listener)?;
+        let Arrivals { runtime, queue } = lock(&entry.arrivals).clone()?;
+        let socket = Arc::into_inner(socket)?;
+        if is_of_the_reserve(socket.as_fd()) {
+            return None;
+        }
+        let path = match entry.bound.get()?.local() {
+            Endpoint::Unix(path) => Some(path.clone()),
+            Endpoint::Tcp(_) => None,
+        };
+        let _in_its_runtime = runtime.enter();
+        let stream = Stream::of_socket(socket, note.remote.into(), path).ok()?;
+        let since = Instant::now().checked_sub(note.awaited_for).unwrap_or_else(Instant::now);
+        let past = Past { http1: note.http1, since, unread };
+        Some(Newcomer { arrival: Arrival { stream, registered: entry.connections.admit(), past }, queue })
+    }
+
+    /// No connection comes from another process any more.
+    pub(crate) fn take_no_more(&self) {
+        self.table().everyone().for_each(|entry| entry.take_no_more());
+    }
+
+    /// How many connections have moved, from a predecessor or to a successor.
+    pub(crate) fn moved(&self) -> u64 {
+        self.table().everyone().map(|entry| entry.connections.totals().moved).sum()
+    }
+
     /// How many connections are still open.
     pub(crate) fn connections(&self) -> usize {
         self.table().everyone().map(|entry| entry.connections.totals().connections).sum()
+    }
+
+    /// Notes that the hammer ends all connections that are open.
+    pub(crate) fn note_hammered(&self) {
+        self.table().everyone().for_each(|entry| entry.connections.note_hammered());
     }
 
     /// How many requests were begun since the start of the process.
@@ -382,6 +459,12 @@ impl Table {
     fn everyone(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.iter().chain(&self.departed)
     }
+
+    fn bound_to(&self, local: &str) -> Option<Arc<Entry>> {
+        let is_bound_to =
+            |entry: &&Arc<Entry>| entry.bound.get().is_some_and(|address| address.to_string() == local);
+        self.entries.iter().find(is_bound_to).cloned()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,6 +478,17 @@ enum Readiness {
 impl Entry {
     pub(crate) fn requested(&self) -> &str {
         &self.requested
+    }
+
+    /// From now on, connections that move here are served by what `queue` leads to, on this runtime.
+    pub(crate) fn take_arrivals(&self) -> mpsc::UnboundedReceiver<Arrival> {
+        let (queue, arrivals) = mpsc::unbounded_channel();
+        *lock(&self.arrivals) = Some(Arrivals { runtime: Handle::current(), queue });
+        arrivals
+    }
+
+    fn take_no_more(&self) {
+        lock(&self.arrivals).take();
     }
 
     fn is_configured_as(&self, note: &ListenerNote) -> bool {

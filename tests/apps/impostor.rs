@@ -24,6 +24,7 @@ const CONFIRMED: u16 = 6;
 const CALL_OFF: u16 = 7;
 const RESTART_AGAIN: u16 = 9;
 const REPORT: u16 = 10;
+const TAKEN: u16 = 23;
 const UNKNOWN: u16 = 4711;
 
 /// What a successor says that has taken over the one listener that there is.
@@ -112,6 +113,13 @@ impl Channel {
             "repeat oneself" => loop {
                 self.say(READY, r#"{"claimed":[0]}"#);
             },
+            // Of the channel for connections, which comes after the listener.
+            "moving garbage" => self.moving(|moving| moving.write(&[0xA5; 64])),
+            "moving taken" => self.moving(|moving| moving.say(TAKEN, r#"{"batch":7,"refused":[]}"#)),
+            "moving close" => {
+                self.moving(|moving| nix::unistd::close(moving.descriptor).expect("it was open"))
+            }
+            "moving nothing" => {}
             "close" => nix::unistd::close(self.descriptor).expect("it was open"),
             "live" => loop {
                 thread::park();
@@ -119,6 +127,11 @@ impl Channel {
             "serve" => self.serve(),
             other => panic!("no plan: {other:?}"),
         }
+    }
+
+    fn moving(&self, does: impl FnOnce(&Self)) {
+        let [_, descriptor] = self.listeners[..] else { panic!("no channel came: {:?}", self.listeners) };
+        does(&Self { descriptor, received: Vec::new(), listeners: Vec::new() });
     }
 
     fn say(&self, kind: u16, payload: &str) {
@@ -209,7 +222,8 @@ impl Channel {
 
     /// Keeps the promises of the tests' programs, in the simplest way.
     fn serve(&self) {
-        let [listener] = self.listeners[..] else { panic!("one listener, not {:?}", self.listeners) };
+        // What comes after it is the channel for connections that move, of which it knows nothing.
+        let [listener, ..] = self.listeners[..] else { panic!("no listener came") };
         loop {
             match accept(listener) {
                 Ok(connection) => drop(thread::spawn(move || answer(connection))),

@@ -11,6 +11,7 @@ use hyper::server::conn::http1::{Builder, Connection, Parts, UpgradeableConnecti
 use super::Terms;
 use super::io::Io;
 use super::leaving::IdleGrace;
+use super::moving;
 use super::patience::Patience;
 use super::request::Requests;
 use super::state::{Awaited, ConnectionState};
@@ -20,8 +21,9 @@ use crate::service::HttpService;
 /// Hyper's own limit of a connection's buffers, which must not be below that of a head.
 const HYPERS_BUFFER: usize = 8192 + 4096 * 100;
 
-/// Serves until the client or the response closes, or until the connection was idle for `idle_grace` after
-/// it was asked to leave. A connection that is upgraded goes on in the hands of the user's handler.
+/// Serves until the client or the response closes, until the successor has the connection, or until it was idle
+/// for `idle_grace` after it was asked to leave. A connection that is upgraded goes on in the hands of the user's
+/// handler.
 ///
 /// Hyper's own `graceful_shutdown` is not used: it closes a fresh connection at once, also when its first
 /// request is on its way. Here an idle connection stays open for the grace, and a request that comes
@@ -29,32 +31,54 @@ const HYPERS_BUFFER: usize = 8192 + 4096 * 100;
 ///
 /// A client that is late with a head is told so; one that is late with anything else is left.
 pub(super) async fn serve<S: HttpService>(
-    io: Io,
-    requests: Requests<S>,
+    mut io: Io,
+    mut requests: Requests<S>,
     terms: Terms,
     mut patience: Patience,
 ) {
     let state = Arc::clone(io.state());
-    let connection = builder(terms.limits).serve_connection(io, requests);
-    let mut served = Served::Plain { connection, is_done: false };
+    let builder = builder(terms.limits);
     let mut grace = IdleGrace::new(terms.idle_grace);
-    let late = poll_fn(|cx| {
-        if served.poll(&state, cx).is_ready() {
-            return Poll::Ready(None);
+    loop {
+        let connection = builder.serve_connection(io, requests);
+        let mut served = Served::Plain { connection, is_done: false };
+        let end = poll_fn(|cx| {
+            // Registers the task first: what it is asked while it is polled must not be overlooked.
+            let leaving = state.poll_leaving(cx);
+            if served.poll(&state, cx).is_ready() {
+                return Poll::Ready(End::Over);
+            }
+            if let Poll::Ready(late) = patience.poll_late(state.awaited(), cx) {
+                return Poll::Ready(End::Late(late));
+            }
+            if state.can_move_now() {
+                return Poll::Ready(End::Moves);
+            }
+            ready!(leaving);
+            grace.poll_over(state.is_idle(), cx).map(|()| End::Over)
+        });
+        let end = end.await;
+        let Some(Parts { io: whole, read_buf, service, .. }) = served.into_parts() else { return };
+        match end {
+            // Without a byte of a head, what has come was the rest of a body that nobody reads.
+            End::Late(Awaited::Head) if !read_buf.is_empty() => {
+                return whole.refuse(StatusCode::REQUEST_TIMEOUT).await;
+            }
+            End::Over | End::Late(_) => return,
+            End::Moves => match moving::give(whole, read_buf, true, patience.since()).await {
+                Some(stays) => (io, requests) = (stays, service),
+                None => return,
+            },
         }
-        if let Poll::Ready(late) = patience.poll_late(state.awaited(), cx) {
-            return Poll::Ready(Some(late));
-        }
-        ready!(state.poll_leaving(cx));
-        grace.poll_over(state.is_idle(), cx).map(|()| None)
-    });
-    if late.await == Some(Awaited::Head)
-        && let Some(parts) = served.into_parts()
-        // Without a byte of a head, what has come was the rest of a body that nobody reads.
-        && !parts.read_buf.is_empty()
-    {
-        parts.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
     }
+}
+
+/// Why a connection is not polled any more.
+enum End {
+    Over,
+    Late(Awaited),
+    /// It is between two requests, and another process is to go on with it.
+    Moves,
 }
 
 /// Hyper's connection, which may be handed over only where the answer says so.

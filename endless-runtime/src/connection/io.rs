@@ -58,8 +58,20 @@ impl Io {
         self.already_read = bytes;
     }
 
+    /// The connection without anything that reads or writes, and what was read of it.
+    pub(crate) fn into_parts(self) -> (Stream, Registered, Bytes) {
+        let Heard { stream, registered, .. } = self.stream.into_inner();
+        (stream, registered, self.already_read)
+    }
+
+    /// Takes the bytes that were given back.
+    pub(crate) fn take_back(&mut self) -> Bytes {
+        std::mem::take(&mut self.already_read)
+    }
+
     /// From now on, a flood of HTTP/2's frames is read slowly, and what is said is known.
     pub(crate) fn speaks_http2(&mut self) {
+        self.state().cannot_move();
         let frames = Frames::after(&self.already_read);
         self.stream.inner_mut().http2 = Some((frames, Farewell::default()));
     }
@@ -98,6 +110,10 @@ impl Read for Io {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        // Whoever looks whether it can move does so after each poll, and so needs no waker.
+        if self.state().holds_back() {
+            return Poll::Pending;
+        }
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
@@ -113,6 +129,7 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.state().writes();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -125,6 +142,7 @@ impl Write for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state().closes();
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
@@ -143,6 +161,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.state().writes();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }

@@ -11,23 +11,26 @@ mod http2;
 mod info;
 mod io;
 mod leaving;
+mod moving;
 mod patience;
 mod refusal;
 mod request;
 mod state;
 mod timer;
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
 use crate::config::Limits;
-use crate::listener::Stream;
 use crate::service::HttpService;
 pub use info::ConnectInfo;
 use io::Io;
+pub(crate) use moving::{Arrival, Past};
 use patience::Patience;
 #[cfg(any(test, fuzzing))]
 pub(crate) use refusal::refusal;
@@ -55,32 +58,49 @@ pub(crate) struct Terms {
     pub(crate) connect_info: bool,
 }
 
-/// Serves `stream` until its end.
-pub(crate) async fn serve<S: HttpService>(stream: Stream, registered: Registered, service: S, terms: Terms) {
+/// Serves a connection until its end, or until the successor does.
+pub(crate) async fn serve<S: HttpService>(arrival: Arrival, service: S, terms: Terms) {
+    let Arrival { stream, registered, past } = arrival;
     let info = terms.connect_info.then(|| ConnectInfo::of(&stream));
+    let state = Arc::clone(registered.state());
+    if !past.unread.is_empty() {
+        state.received();
+    }
+    let mut patience = Patience::new(&state, terms.limits, past.since);
     let mut io = Io::new(stream, registered);
-    let state = io.state().clone();
-    let mut patience = Patience::new(&state, terms.limits);
+    io.give_back(past.unread);
     let left = async {
         state.leaving().await;
         tokio::time::sleep(terms.idle_grace).await;
     };
-    let beginning = tokio::select! {
-        biased;
-        protocol = find_protocol(&mut io) => protocol.map_or(Beginning::Over, Beginning::With),
-        late = patience.late() => Beginning::Late(late),
-        () = left => Beginning::Over,
-    };
-    match beginning {
-        Beginning::With(protocol) => {
-            let requests = Requests::new(service, state, terms, info);
-            match protocol {
-                Protocol::Http1 => http1::serve(io, requests, terms, patience).await,
-                Protocol::Http2 => http2::serve(io, requests, terms, patience).await,
-            }
+    let mut left = pin!(left);
+    let protocol = loop {
+        if past.http1 {
+            break Protocol::Http1;
         }
-        Beginning::Late(Awaited::Head) => io.refuse(StatusCode::REQUEST_TIMEOUT).await,
-        Beginning::Late(_) | Beginning::Over => {}
+        let mut first = BytesMut::from(io.take_back());
+        let beginning = tokio::select! {
+            biased;
+            () = state.moving() => Beginning::Moves,
+            protocol = find_protocol(&mut io, &mut first) => protocol.map_or(Beginning::Over, Beginning::With),
+            late = patience.late() => Beginning::Late(late),
+            () = &mut left => Beginning::Over,
+        };
+        io.give_back(first.freeze());
+        match beginning {
+            Beginning::With(protocol) => break protocol,
+            Beginning::Late(Awaited::Head) => return io.refuse(StatusCode::REQUEST_TIMEOUT).await,
+            Beginning::Late(_) | Beginning::Over => return,
+            Beginning::Moves => match moving::give(io, Bytes::new(), false, patience.since()).await {
+                Some(stays) => io = stays,
+                None => return,
+            },
+        }
+    };
+    let requests = Requests::new(service, Arc::clone(&state), terms, info);
+    match protocol {
+        Protocol::Http1 => http1::serve(io, requests, terms, patience).await,
+        Protocol::Http2 => http2::serve(io, requests, terms, patience).await,
     }
 }
 
@@ -89,6 +109,8 @@ enum Beginning {
     With(Protocol),
     Late(Awaited),
     Over,
+    /// Another process is to go on with it.
+    Moves,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,23 +119,24 @@ enum Protocol {
     Http2,
 }
 
-/// Reads until the first bytes can only be one of the two; `None` if the connection ends before.
-async fn find_protocol(io: &mut Io) -> Option<Protocol> {
-    let mut first = BytesMut::with_capacity(FIRST_READ);
-    let protocol = loop {
-        match io.read_ahead(&mut first).await {
+/// Reads until the first bytes can only be one of the two; `None` if the connection ends before. Cancel safe:
+/// what was read is in `first`.
+async fn find_protocol(io: &mut Io, first: &mut BytesMut) -> Option<Protocol> {
+    first.reserve(FIRST_READ);
+    loop {
+        if !first.is_empty()
+            && let Some(protocol) = protocol_of(first)
+        {
+            return Some(protocol);
+        }
+        match io.read_ahead(first).await {
             Ok(0) if first.is_empty() => return None,
             // Hyper says what is wrong with a head that stops short.
-            Ok(0) => break Protocol::Http1,
+            Ok(0) => return Some(Protocol::Http1),
             Ok(_) => {}
             Err(_) => return None,
         }
-        if let Some(protocol) = protocol_of(&first) {
-            break protocol;
-        }
-    };
-    io.give_back(first.freeze());
-    Some(protocol)
+    }
 }
 
 fn protocol_of(first: &[u8]) -> Option<Protocol> {

@@ -27,10 +27,17 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Begins now, with a fresh connection.
-    pub(super) fn new(state: &Arc<ConnectionState>, limits: Limits) -> Self {
-        let awaited = Awaited::Request { after: 0 };
-        Self { state: Arc::clone(state), limits, awaited, since: Instant::now(), timer: None }
+    /// With a connection that has been waited for since then.
+    pub(super) fn new(state: &Arc<ConnectionState>, limits: Limits, since: Instant) -> Self {
+        let (state, awaited) = (Arc::clone(state), state.awaited());
+        let mut patience = Self { state, limits, awaited, since, timer: None };
+        patience.note_head();
+        patience
+    }
+
+    /// Since when what is awaited now has been.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     /// Resolves with what is late, which nothing but a request or its end makes up for. Cancel safe.
@@ -64,7 +71,11 @@ impl Patience {
 
     fn begin(&mut self, awaited: Awaited) {
         (self.awaited, self.since) = (awaited, Instant::now());
-        if awaited == Awaited::Head && self.limits.read_timeout.is_some() {
+        self.note_head();
+    }
+
+    fn note_head(&mut self) {
+        if self.awaited == Awaited::Head && self.limits.read_timeout.is_some() {
             self.state.head_began(self.since);
         }
     }
@@ -89,7 +100,7 @@ mod tests {
 
     fn patience(limits: Limits) -> (Arc<ConnectionState>, Patience) {
         let state = Arc::new(ConnectionState::default());
-        let patience = Patience::new(&state, limits);
+        let patience = Patience::new(&state, limits, Instant::now());
         (state, patience)
     }
 

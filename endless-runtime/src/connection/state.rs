@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::lock::lock;
+use crate::moving::Heir;
 
 /// One connection, from accept until its last byte; an upgraded one lives until the user drops it.
 #[derive(Debug, Default)]
@@ -37,8 +38,27 @@ pub(crate) struct ConnectionState {
     upgrading: AtomicBool,
     /// The numbers of HTTP/2 requests without a whole response, where they are asked for.
     unanswered: OnceLock<Mutex<BTreeSet<u64>>>,
-    leaving: AtomicBool,
+    course: AtomicU8,
+    /// It has become something that cannot go to another process.
+    immovable: AtomicBool,
+    /// Hyper waits for the next request's head, and is kept from reading it: it may be another process's.
+    asks_for_head: AtomicBool,
+    /// Something of an answer waits to be written, whether a service has made it or hyper.
+    writing: AtomicBool,
+    /// Our side is closed, or is about to be.
+    closing: AtomicBool,
     task: AtomicWaker,
+}
+
+/// Where a connection goes when it is not in the middle of something.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Course {
+    Stay,
+    /// To the successor.
+    Move,
+    /// To its end.
+    Leave,
 }
 
 /// What the next thing on a connection would be.
@@ -145,6 +165,8 @@ impl ConnectionState {
         let number = self.requests.fetch_add(1, Relaxed) + 1;
         self.in_flight.fetch_add(1, Relaxed);
         self.in_head.store(false, Relaxed);
+        // Hyper has found where the next request begins: there is nothing left of the last one's body.
+        self.left_unread.store(false, Relaxed);
         if let Some(unanswered) = self.unanswered.get() {
             lock(unanswered).insert(number);
         }
@@ -152,8 +174,10 @@ impl ConnectionState {
     }
 
     pub(crate) fn flushed(&self) {
-        if self.unflushed.load(Relaxed) {
-            self.unflushed.store(false, Relaxed);
+        for flag in [&self.unflushed, &self.writing] {
+            if flag.load(Relaxed) {
+                flag.store(false, Relaxed);
+            }
         }
     }
 
@@ -168,12 +192,81 @@ impl ConnectionState {
 
     /// Asks the connection to leave: finish what is in flight, take nothing new after the idle grace.
     pub(crate) fn leave(&self) {
-        self.leaving.store(true, Relaxed);
-        self.task.wake();
+        self.turn_to(Course::Leave);
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.load(Relaxed)
+        self.course.load(Relaxed) == Course::Leave as u8
+    }
+
+    /// Asks the connection to go to the successor when it is between two requests, and to leave if it cannot.
+    pub(crate) fn move_on(&self) {
+        self.turn_to(Course::Move);
+        if self.immovable.load(SeqCst) {
+            self.leave();
+        }
+    }
+
+    /// From now on, it leaves where others move.
+    pub(crate) fn cannot_move(&self) {
+        self.immovable.store(true, SeqCst);
+        if self.is_moving() {
+            self.leave();
+        }
+    }
+
+    pub(crate) fn is_moving(&self) -> bool {
+        self.course.load(SeqCst) == Course::Move as u8
+    }
+
+    /// Resolves when the connection is asked to move. Cancel safe.
+    pub(crate) async fn moving(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.is_moving() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Nothing less is asked for any more.
+    fn turn_to(&self, course: Course) {
+        self.course.fetch_max(course as u8, SeqCst);
+        self.task.wake();
+    }
+
+    /// Whether this is a boundary at which another process can go on: every answer is with the kernel, every
+    /// body was read to its end, nobody closes, and hyper wants nothing but the next head. To be asked after each
+    /// poll. A connection whose last body was given up leaves: what hyper still reads of it is not to be told from
+    /// a request.
+    pub(crate) fn can_move_now(&self) -> bool {
+        if !self.is_moving() || !self.is_idle() {
+            return false;
+        }
+        if self.left_unread.load(Relaxed) {
+            self.leave();
+            return false;
+        }
+        let busy = self.writing.load(Relaxed) || self.closing.load(Relaxed);
+        self.asks_for_head.load(Relaxed) && !busy
+    }
+
+    /// Hyper wants to read: whether it may not, because what comes next is for another process to read.
+    pub(crate) fn holds_back(&self) -> bool {
+        let holds_back = self.is_moving() && self.has_nothing_in_flight() && !self.left_unread.load(Relaxed);
+        if holds_back {
+            self.asks_for_head.store(true, Relaxed);
+        }
+        holds_back
+    }
+
+    /// Hyper has something to write.
+    pub(crate) fn writes(&self) {
+        self.writing.store(true, Relaxed);
+    }
+
+    /// Hyper closes.
+    pub(crate) fn closes(&self) {
+        self.closing.store(true, Relaxed);
     }
 
     /// Resolves when the connection is asked to leave. Cancel safe.
@@ -191,7 +284,7 @@ impl ConnectionState {
 
     /// Something has ended, perhaps in another task.
     fn has_less_in_flight(&self) {
-        if self.is_leaving() {
+        if self.course.load(Relaxed) != Course::Stay as u8 {
             self.task.wake();
         }
     }
@@ -269,6 +362,8 @@ struct Table {
     next: u64,
     accepting: bool,
     leaving: bool,
+    /// Who takes over those that can move.
+    heir: Option<Heir>,
     finished: Totals,
 }
 
@@ -278,6 +373,10 @@ pub(crate) struct Totals {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) requests: u64,
+    /// Taken over from a predecessor or by a successor.
+    pub(crate) moved: u64,
+    /// Ended by the hammer.
+    pub(crate) hammered: usize,
 }
 
 impl Connections {
@@ -302,15 +401,30 @@ impl Connections {
         table.live.insert(key, Arc::clone(&state));
         if table.leaving {
             state.leave();
+        } else if table.heir.is_some() {
+            state.move_on();
         }
-        Registered { key, state, connections: Arc::clone(self) }
+        Registered { key, state, connections: Arc::clone(self), has_moved: false }
     }
 
-    /// Asks all connections to leave, those that are still to be accepted too.
+    /// Asks all connections to leave, those that are still to come too.
     pub(crate) fn leave(&self) {
         let mut table = self.table();
         table.leaving = true;
         table.live.values().for_each(|connection| connection.leave());
+    }
+
+    /// Asks all connections to move to `heir`, those that are still to come too, and to leave if they cannot.
+    pub(crate) fn leave_to(&self, heir: Heir) {
+        let mut table = self.table();
+        table.heir = Some(heir);
+        table.live.values().for_each(|connection| connection.move_on());
+    }
+
+    /// Notes that the hammer ends those that are open.
+    pub(crate) fn note_hammered(&self) {
+        let mut table = self.table();
+        table.finished.hammered = table.live.len();
     }
 
     /// Resolves when there are fewer than `max`. For the acceptor alone: nobody else adds any.
@@ -368,11 +482,27 @@ pub(crate) struct Registered {
     key: u64,
     state: Arc<ConnectionState>,
     connections: Arc<Connections>,
+    has_moved: bool,
 }
 
 impl Registered {
     pub(crate) fn state(&self) -> &Arc<ConnectionState> {
         &self.state
+    }
+
+    /// Who takes the connection over, if anybody does.
+    pub(crate) fn heir(&self) -> Option<Heir> {
+        self.connections.table().heir.clone()
+    }
+
+    /// It came from another process.
+    pub(crate) fn note_arrival(&self) {
+        self.connections.table().finished.moved += 1;
+    }
+
+    /// It is another process's.
+    pub(crate) fn has_moved(mut self) {
+        self.has_moved = true;
     }
 }
 
@@ -381,6 +511,7 @@ impl Drop for Registered {
         let mut table = self.connections.table();
         table.live.remove(&self.key);
         table.finished.requests += self.state.requests.load(Relaxed);
+        table.finished.moved += u64::from(self.has_moved);
         self.connections.parted.notify_one();
         if table.live.is_empty() {
             self.connections.occupancy.emptied.notify_one();
@@ -424,6 +555,6 @@ mod tests {
         assert!(!connections.is_empty());
         drop(connection);
         assert!(connections.is_empty());
-        assert_eq!(connections.totals(), Totals { connections: 0, in_flight: 0, requests: 1 });
+        assert_eq!(connections.totals(), Totals { requests: 1, ..Totals::default() });
     }
 }

@@ -1,6 +1,7 @@
 //! Becoming the generation that serves.
 
 use std::future::pending;
+use std::os::fd::OwnedFd;
 
 use nix::unistd::{Pid, getpid};
 use tokio::sync::mpsc;
@@ -31,11 +32,13 @@ pub(super) struct Arrived {
     predecessor: Option<Pid>,
     /// What it has to tell a supervisor.
     outbox: mpsc::UnboundedReceiver<Message>,
+    /// Over which the predecessor gives its connections.
+    moving: Option<OwnedFd>,
 }
 
 impl Control {
     pub(super) fn on_arrival(&mut self, arrived: Arrived) {
-        let Arrived { starter, predecessor, outbox } = arrived;
+        let Arrived { starter, predecessor, outbox, moving } = arrived;
         let (process, generation) = (self.process, self.process.generation());
         if let Some(path) = process.config.pid_file.as_ref().filter(|_| process.supervisor().is_none()) {
             pid_file::write(path);
@@ -55,6 +58,7 @@ impl Control {
         if predecessor.is_some() {
             pause::at(Point::Serving);
         }
+        self.take_over(moving);
         match starter {
             Some(supervisor) if supervisor.is_supervisor() => self.listen_to(supervisor, outbox),
             starter => {
@@ -89,6 +93,7 @@ pub(super) async fn arrive(
     let supervised = starter.as_ref().is_some_and(Starter::is_supervisor);
     let mut predecessor = starter.as_ref().filter(|_| !supervised).map(Starter::pid);
     let is_started = starter.is_some();
+    let mut moving = None;
     let mut arriving = Arriving::new(supervised);
     let mut servers: Option<BoxFuture<'static, _>> = Some(Box::pin(process.servers.ready()));
     // Who was started by the user is one whose predecessor has left it nothing.
@@ -120,7 +125,8 @@ pub(super) async fn arrive(
         };
         for action in arriving.on(happened) {
             match action {
-                Do::Inherit(estate) => {
+                Do::Inherit(mut estate) => {
+                    moving = estate.moving.take();
                     predecessor = predecessor.or(estate.predecessor.map(Pid::from_raw));
                     inherit(process, estate, is_started);
                 }
@@ -132,7 +138,7 @@ pub(super) async fn arrive(
                     say_what_is_not_taken(&BEQUESTS.give_up());
                     let starter = starter.filter(|_| arriving.has_starter());
                     let predecessor = predecessor.filter(|_| starter.is_some());
-                    return Arrived { predecessor, starter, outbox };
+                    return Arrived { predecessor, starter, outbox, moving };
                 }
                 Do::End(reason) => end(&reason),
             }

@@ -7,6 +7,7 @@
 //! Here are the thread, its state and its loop; what happens in each part of the life is in the other files.
 
 mod arrival;
+mod moving;
 mod prepare;
 mod restart;
 mod stop;
@@ -28,6 +29,7 @@ use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
 use crate::handover::environment::Start;
 use crate::handover::launch::Launch;
+use crate::handover::taking::Taker;
 use crate::log::{self, event};
 use crate::process::{Command, Failure, Process};
 use crate::signal::hook::Moment;
@@ -88,6 +90,8 @@ struct Control {
     predecessor: Option<BoxFuture<'static, ()>>,
     /// Where a supervisor has started this process, until it is gone.
     supervised: Option<Supervised>,
+    /// Takes connections over from predecessors that drain.
+    taker: Option<Taker>,
     restart: Option<Restart>,
     /// Whether there was a predecessor.
     is_successor: bool,
@@ -129,6 +133,7 @@ impl Control {
             failures,
             predecessor: None,
             supervised,
+            taker: None,
             restart: None,
             is_successor,
             again: None,

@@ -1,5 +1,6 @@
 //! The end of a process's life: a stop or a successor, the drain, the hammer.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use nix::unistd::getpid;
 use tokio::sync::Notify;
 
+use super::moving::Movers;
 use super::{Control, signal_text};
 use crate::bequest::BEQUESTS;
 use crate::error::Error;
@@ -38,20 +40,33 @@ pub(super) enum Cause {
         event: Event,
     },
     /// The supervisor has replaced this process.
-    Replaced(Event),
+    Replaced {
+        event: Event,
+        /// Over which connections go to the successor, if it takes any.
+        moving: Option<OwnedFd>,
+    },
 }
 
 impl Cause {
     fn event(&self) -> &Event {
         match self {
-            Self::Stop(event) | Self::CalledOff(event) | Self::Replaced(event) => event,
-            Self::Restarted { event, .. } => event,
+            Self::Stop(event) | Self::CalledOff(event) => event,
+            Self::Restarted { event, .. } | Self::Replaced { event, .. } => event,
+        }
+    }
+
+    /// Over which connections go to the successor.
+    fn take_moving(&mut self) -> Option<OwnedFd> {
+        match self {
+            Self::Stop(_) | Self::CalledOff(_) => None,
+            Self::Restarted { successor, .. } => successor.take_moving(),
+            Self::Replaced { moving, .. } => moving.take(),
         }
     }
 
     /// Whether the listeners are somebody else's now.
     fn has_handed_over(&self) -> bool {
-        matches!(self, Self::Restarted { .. } | Self::Replaced(_))
+        matches!(self, Self::Restarted { .. } | Self::Replaced { .. })
     }
 }
 
@@ -118,7 +133,7 @@ impl Control {
         }
     }
 
-    pub(super) fn begin_drain(&mut self, cause: Cause) {
+    pub(super) fn begin_drain(&mut self, mut cause: Cause) {
         let process = self.process;
         let event = cause.event().clone();
         // Before anything is said: a log that nobody reads may block.
@@ -127,8 +142,8 @@ impl Control {
         if !cause.has_handed_over() {
             process.servers.let_go(&[]);
         }
-        process.servers.leave();
         BEQUESTS.let_go();
+        let movers = self.leave(cause.take_moving());
         enter(Stage::Draining);
         event!(
             INFO,
@@ -138,11 +153,12 @@ impl Control {
             connections = process.servers.connections()
         );
         pause::at(Point::Draining);
-        self.drain = Some(Box::pin(drain(process, cause)));
+        self.drain = Some(Box::pin(drain(process, cause, movers)));
     }
 
     pub(super) fn on_drained(&mut self) {
-        event!(INFO, "drained", pid = getpid(), requests = self.process.servers.requests());
+        let servers = &self.process.servers;
+        event!(INFO, "drained", pid = getpid(), requests = servers.requests(), moved = servers.moved());
         self.life = Life::Drained;
         self.finish_if_drained();
     }
@@ -158,14 +174,14 @@ impl Control {
 }
 
 /// Waits for what is in flight; the hooks see the outcome before `serve` returns.
-async fn drain(process: &'static Process, cause: Cause) {
+async fn drain(process: &'static Process, cause: Cause, movers: Option<Movers>) {
     let (event, stopped) = match cause {
         Cause::CalledOff(_) => return process.servers.emptied().await,
         Cause::Stop(event) => (event, true),
         Cause::Restarted { successor, event } => {
             let mut watch = tokio::spawn(watch_over(*successor));
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
-            process.servers.emptied().await;
+            emptied(process, movers).await;
             // If it has ended by now, somebody has to say so. If not, its end is nothing to this process any more:
             // who reaps is to say how it ended, and there may be no time for that.
             if tokio::time::timeout(Duration::ZERO, &mut watch).await.is_err() {
@@ -173,16 +189,26 @@ async fn drain(process: &'static Process, cause: Cause) {
             }
             (event, false)
         }
-        Cause::Replaced(event) => {
+        Cause::Replaced { event, .. } => {
             process.hooks.run(Moment::Post(Signal::Hangup), &event).await;
+            emptied(process, movers).await;
             (event, false)
         }
     };
     process.servers.emptied().await;
+    process.servers.take_no_more();
     let event = if stopped { event.with(Outcome::Stopped) } else { event };
     process.hooks.run(Moment::Drained, &event).await;
     if stopped {
         process.hooks.run(Moment::Post(event.signal.unwrap_or(Signal::Terminate)), &event).await;
+    }
+}
+
+/// Resolves when nothing is in flight here, and what has moved is the successor's.
+async fn emptied(process: &'static Process, movers: Option<Movers>) {
+    match movers {
+        Some(movers) => movers.finish(process).await,
+        None => process.servers.emptied().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A generation under a supervisor: what it tells it, and what it is told.
 
 use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nix::unistd::getpid;
@@ -34,6 +35,8 @@ pub(super) struct Supervised {
     answer: Option<BoxFuture<'static, HookResult>>,
     /// Who waits for its outcome, or that of the next.
     replies: Vec<oneshot::Sender<Result<u32>>>,
+    /// Over which connections go to the successor.
+    moving: Option<OwnedFd>,
 }
 
 impl Supervised {
@@ -41,7 +44,7 @@ impl Supervised {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
         let (say, outbox) = mpsc::unbounded_channel();
         let (hear, said) = mpsc::unbounded_channel();
-        (Self { say, said, hear, asked: None, answer: None, replies: Vec::new() }, outbox)
+        (Self { say, said, hear, asked: None, answer: None, replies: Vec::new(), moving: None }, outbox)
     }
 
     fn say(&self, message: Message) {
@@ -191,6 +194,11 @@ impl Control {
                 pause::at(Point::SaidPaused);
             }
             Message::Resume => self.process.servers.open(),
+            Message::MovingChannel(channel) => {
+                if let Some(supervised) = &mut self.supervised {
+                    supervised.moving = Some(channel);
+                }
+            }
             Message::LetGo(inheritors) => self.on_let_go(inheritors),
             Message::NotRestarted(Reason { reason }) => self.on_not_restarted(reason),
             Message::Signal(relayed) => self.on_relayed(relayed),
@@ -227,7 +235,10 @@ impl Control {
         pause::at(Point::LetGo);
         let event = event.with(Outcome::Restarted { pid });
         match self.life {
-            Life::Going => self.begin_drain(Cause::Replaced(event)),
+            Life::Going => {
+                let moving = self.supervised.as_mut().and_then(|supervised| supervised.moving.take());
+                self.begin_drain(Cause::Replaced { event, moving });
+            }
             Life::Stopping | Life::Draining | Life::Drained => self.run_post_hooks(event),
         }
     }

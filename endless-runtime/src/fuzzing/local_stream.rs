@@ -18,6 +18,13 @@ trait Both: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
 
 impl LocalStream {
+    pub(crate) fn into_std(self) -> io::Result<std::os::unix::net::UnixStream> {
+        match self {
+            Self::Unix(stream) => stream.into_std(),
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     fn either(self: Pin<&mut Self>) -> Pin<&mut dyn Both> {
         Pin::new(match self.get_mut() {
             Self::Unix(stream) => stream,

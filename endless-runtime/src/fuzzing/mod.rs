@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::config::Limits;
-use crate::connection::{self, Connections, Registered, Terms};
+use crate::connection::{self, Arrival, Connections, Past, Registered, Terms};
 pub use crate::handover::hostile::{channel, environment};
 use crate::listener::Stream;
 use crate::lock::lock;
@@ -204,7 +204,8 @@ fn serve_by_endless(io: DuplexStream, service: Service) -> Served {
     let limits = Limits { max_header_bytes: MAX_HEADER_BYTES, ..Limits::default() };
     let terms = Terms { idle_grace: IDLE_GRACE, readiness: None, limits, connect_info: false };
     let service = crate::service_fn(move |request| service.clone().answer(request));
-    let task = tokio::spawn(connection::serve(Stream::in_memory(io), registered, service, terms));
+    let arrival = Arrival { stream: Stream::in_memory(io), registered, past: Past::none() };
+    let task = tokio::spawn(connection::serve(arrival, service, terms));
     Served { task, leave: Box::new(move || state.leave()), nudge: Box::new(|| {}) }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Estate {
     pub(crate) predecessor: Option<i32>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
     pub(crate) bequests: Vec<Bequest>,
+    /// Over which the predecessor gives its connections, if it does.
+    pub(crate) moving: Option<OwnedFd>,
 }
 
 /// What happened.
@@ -109,6 +111,7 @@ impl Arriving {
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
             Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),
+            Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {

@@ -69,6 +69,21 @@ impl Channel {
         self.wire.send(&self.socket)
     }
 
+    /// Whether nothing is half said, in either direction, as far as it has come.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.wire.is_empty()
+    }
+
+    /// Whether something that was sent reached nobody for certain.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.wire.is_cut()
+    }
+
+    /// The socket, for somebody else to go on with; what has come and was not taken is lost.
+    pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
+        self.socket.into_std().map(Into::into)
+    }
+
     /// Sends a message, after what is queued. Cancel safe: what is not sent stays queued.
     pub(crate) async fn send(&mut self, message: Message) -> io::Result<()> {
         self.queue(message);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -60,6 +61,7 @@ fn reads_back(message: Message) {
     let header = bytes.first_chunk::<HEADER>().map(|head| Header::parse(*head));
     let Some(Ok(Header { kind, length, .. })) = header else { panic!("{said} has no header") };
     assert_eq!(bytes.len(), HEADER + length);
+    let descriptors = descriptors.into_iter().filter_map(Arc::into_inner).collect();
     let again = Message::parse(kind, &bytes[HEADER..], descriptors).expect("our own message");
     assert_eq!(format!("{again:?}"), said);
 }
@@ -88,6 +90,14 @@ mod tests {
 
     use super::*;
 
+    /// A connection that moves, with two bytes that were read of it.
+    fn moving() -> Vec<u8> {
+        let connection =
+            r#"{"listener":":80","remote":{"Unix":[]},"http1":true,"awaited_for":{"secs":1,"nanos":0}}"#;
+        let note = format!(r#"{{"batch":1,"connections":[{connection}],"unread":[2]}}"#);
+        [&(note.len() as u32).to_le_bytes()[..], note.as_bytes(), b"ab"].concat()
+    }
+
     /// Frames that are nearly right.
     fn frames() -> impl Strategy<Value = Vec<u8>> {
         let payload = prop_oneof![
@@ -99,9 +109,10 @@ mod tests {
             Just(br#"{"hooked":["SIGHUP"],"respawn":[5,{"secs":10,"nanos":0}]}"#.to_vec()),
             Just(br#"[{"requested":":80","occurrence":0,"local":"[::]:80"}]"#.to_vec()),
             Just(br#"["udp","tcp"]"#.to_vec()),
+            Just(moving()),
             vec(any::<u8>(), 0..40),
         ];
-        let frame = (0_u16..26, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
+        let frame = (0_u16..27, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
             let length = (payload.len() as i32 + more).max(0) as u32;
             let mut piece = vec![count as u8, (HEADER + payload.len()) as u8];
             piece.extend(kind.to_le_bytes());

@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
+use crate::moving::MovingNote;
 use crate::signal::{Sender, Signal};
 
 pub(super) const HEADER: usize = 8;
@@ -74,8 +76,55 @@ pub(crate) enum Message {
     Signal(Relayed),
     /// Some of the user's own descriptors; several messages if they are many.
     Bequests(Vec<Bequest>),
+    /// This end of a channel is for connections: those that a successor takes over, or, from a supervisor to a
+    /// predecessor, those that it gives away.
+    MovingChannel(OwnedFd),
+    /// Bytes of the connections that follow, before those that come with them.
+    Ahead(Vec<u8>),
+    /// Connections, to be taken but not read.
+    Move(Batch),
+    /// These connections are taken, but for some.
+    Taken(Taken),
+    /// Those that were taken are the successor's.
+    Commit(Committed),
     /// Something that a newer build says.
     Unknown(u16),
+}
+
+/// Connections that move together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Its number on this channel.
+    pub(crate) batch: u64,
+    pub(crate) connections: Vec<(MovingNote, Arc<OwnedFd>)>,
+    /// How many of the bytes are each connection's.
+    pub(crate) unread: Vec<usize>,
+    /// The last of the bytes that were read of them, in their order.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What of a [`Batch`] goes over as JSON.
+#[derive(Debug, Deserialize, Serialize)]
+struct BatchNote {
+    batch: u64,
+    connections: Vec<MovingNote>,
+    unread: Vec<usize>,
+}
+
+/// Which batch is taken.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Taken {
+    pub(crate) batch: u64,
+    /// The places of those that are not.
+    pub(crate) refused: Vec<usize>,
+}
+
+/// Which batch is the successor's.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Committed {
+    pub(crate) batch: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -192,7 +241,12 @@ mod kind {
     pub(super) const LET_GO: u16 = 17;
     pub(super) const NOT_RESTARTED: u16 = 18;
     pub(super) const SIGNAL: u16 = 19;
+    pub(super) const MOVING_CHANNEL: u16 = 20;
+    pub(super) const AHEAD: u16 = 21;
+    pub(super) const MOVE: u16 = 22;
+    pub(super) const TAKEN: u16 = 23;
     pub(super) const BEQUESTS: u16 = 24;
+    pub(super) const COMMIT: u16 = 25;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -204,6 +258,8 @@ pub(crate) enum Malformed {
     Descriptors(usize),
     #[error("a message of kind {kind} that is malformed: {error}")]
     Payload { kind: u16, error: serde_json::Error },
+    #[error("a batch of connections that is cut short")]
+    Batch,
     #[error("a message of kind {kind} with {got} descriptors for {expected}")]
     Count { kind: u16, expected: usize, got: usize },
 }
@@ -226,7 +282,7 @@ impl Header {
 
 impl Message {
     /// The frame's bytes and the descriptors that go with them.
-    pub(super) fn into_frame(self) -> (Vec<u8>, Vec<OwnedFd>) {
+    pub(super) fn into_frame(self) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
         match self {
             Self::Hello(hello) => (frame(kind::HELLO, 0, &hello), Vec::new()),
             Self::Listeners(listeners) => frame_with_descriptors(kind::LISTENERS, listeners),
@@ -248,6 +304,11 @@ impl Message {
             Self::NotRestarted(reason) => (frame(kind::NOT_RESTARTED, 0, &reason), Vec::new()),
             Self::Signal(relayed) => (frame(kind::SIGNAL, 0, &relayed), Vec::new()),
             Self::Bequests(bequests) => frame_with_descriptors(kind::BEQUESTS, bequests),
+            Self::MovingChannel(channel) => (frame(kind::MOVING_CHANNEL, 1, &()), vec![Arc::new(channel)]),
+            Self::Ahead(bytes) => (framed(kind::AHEAD, 0, &bytes), Vec::new()),
+            Self::Move(batch) => batch.into_frame(),
+            Self::Taken(taken) => (frame(kind::TAKEN, 0, &taken), Vec::new()),
+            Self::Commit(committed) => (frame(kind::COMMIT, 0, &committed), Vec::new()),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -277,13 +338,53 @@ impl Message {
             kind::NOT_RESTARTED => Self::NotRestarted(json(kind, payload)?),
             kind::SIGNAL => Self::Signal(json(kind, payload)?),
             kind::BEQUESTS => Self::Bequests(json_with_descriptors(kind, payload, descriptors)?),
+            kind::MOVING_CHANNEL => Self::MovingChannel(one(kind, descriptors)?),
+            kind::AHEAD => Self::Ahead(payload.to_vec()),
+            kind::MOVE => Self::Move(Batch::parse(payload, descriptors)?),
+            kind::TAKEN => Self::Taken(json(kind, payload)?),
+            kind::COMMIT => Self::Commit(json(kind, payload)?),
             unknown => Self::Unknown(unknown),
         })
     }
 }
 
+impl Batch {
+    /// A length, the JSON of that length, and the bytes as they are.
+    fn into_frame(self) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
+        let Self { batch, connections, unread, bytes } = self;
+        let (connections, descriptors): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
+        let note = serde_json::to_vec(&BatchNote { batch, connections, unread });
+        let note = note.expect("messages are plain data");
+        let length = u32::try_from(note.len()).expect("messages are small");
+        let payload = [&length.to_le_bytes()[..], &note, &bytes].concat();
+        (framed(kind::MOVE, descriptors.len(), &payload), descriptors)
+    }
+
+    fn parse(payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<Self, Malformed> {
+        let (length, rest) = payload.split_first_chunk().ok_or(Malformed::Batch)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (note, bytes) = rest.split_at_checked(length).ok_or(Malformed::Batch)?;
+        let BatchNote { batch, connections, unread } = json(kind::MOVE, note)?;
+        let (expected, got) = (connections.len(), descriptors.len());
+        if expected != got || unread.len() != got {
+            return Err(Malformed::Count { kind: kind::MOVE, expected, got });
+        }
+        let connections = connections.into_iter().zip(descriptors.into_iter().map(Arc::new)).collect();
+        Ok(Self { batch, connections, unread, bytes: bytes.to_vec() })
+    }
+}
+
+fn one(kind: u16, descriptors: Vec<OwnedFd>) -> Result<OwnedFd, Malformed> {
+    let got = descriptors.len();
+    let [one] = descriptors.try_into().map_err(|_| Malformed::Count { kind, expected: 1, got })?;
+    Ok(one)
+}
+
 fn frame(kind: u16, descriptors: usize, payload: &impl Serialize) -> Vec<u8> {
-    let payload = serde_json::to_vec(payload).expect("messages are plain data");
+    framed(kind, descriptors, &serde_json::to_vec(payload).expect("messages are plain data"))
+}
+
+fn framed(kind: u16, descriptors: usize, payload: &[u8]) -> Vec<u8> {
     let descriptors = u16::try_from(descriptors).expect("the caller keeps to MAX_DESCRIPTORS");
     let length = u32::try_from(payload.len()).expect("messages are small");
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
@@ -295,8 +396,12 @@ fn frame(kind: u16, descriptors: usize, payload: &impl Serialize) -> Vec<u8> {
 }
 
 /// A list, and a descriptor for each of its elements.
-fn frame_with_descriptors<T: Serialize>(kind: u16, elements: Vec<(T, OwnedFd)>) -> (Vec<u8>, Vec<OwnedFd>) {
+fn frame_with_descriptors<T: Serialize>(
+    kind: u16,
+    elements: Vec<(T, OwnedFd)>,
+) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
     let (elements, descriptors): (Vec<_>, Vec<_>) = elements.into_iter().unzip();
+    let descriptors: Vec<_> = descriptors.into_iter().map(Arc::new).collect();
     (frame(kind, descriptors.len(), &elements), descriptors)
 }
 
@@ -325,7 +430,8 @@ mod tests {
         let header = Header::parse(bytes[..HEADER].try_into().expect("a header")).expect("well-formed");
         assert_eq!(header.length, bytes.len() - HEADER);
         assert_eq!(header.descriptors, descriptors.len());
-        Message::parse(header.kind, &bytes[HEADER..], descriptors).expect("well-formed")
+        let descriptors = descriptors.into_iter().map(|one| Arc::into_inner(one).expect("nobody else's"));
+        Message::parse(header.kind, &bytes[HEADER..], descriptors.collect()).expect("well-formed")
     }
 
     #[test]

@@ -21,6 +21,7 @@
 pub(crate) mod arriving;
 pub(crate) mod channel;
 pub(crate) mod environment;
+pub(crate) mod giving;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod hostile;
 pub(crate) mod launch;
@@ -33,6 +34,7 @@ mod schedules;
 mod schedules_of_three;
 pub(crate) mod starter;
 pub(crate) mod successor;
+pub(crate) mod taking;
 pub(crate) mod wire;
 
 /// The version of the protocol that this build speaks. It is only ever told, never compared to refuse: a

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal as Number;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::PROTOCOL;
 use super::channel::Channel;
+use super::giving;
 use super::launch::Launch;
 use super::message::{Hello, Message, Reason};
 use super::process::{End, Process};
@@ -35,6 +37,8 @@ pub(crate) struct Successor {
     channel: Channel,
     /// Whether anything more may come from it.
     listening: bool,
+    /// This process's end of the channel over which connections move.
+    moving: Option<OwnedFd>,
 }
 
 /// Replaces this process: when this returns a successor, it accepts and this process does not any more.
@@ -134,7 +138,7 @@ impl Successor {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (channel, far) = Channel::pair().map_err(failed)?;
         let process = launch.start(far, blocked, false).map(Process::started).map_err(failed)?;
-        Ok(Self { process, channel, listening: true })
+        Ok(Self { process, channel, listening: true, moving: None })
     }
 
     /// The successor's process ID.
@@ -148,6 +152,9 @@ impl Successor {
         self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation, ..Hello::default() }));
         self.channel.queue_listeners(heirlooms).map_err(failed)?;
         self.channel.queue_bequests().map_err(failed)?;
+        let (near, far) = giving::pair().map_err(failed)?;
+        self.moving = Some(near);
+        self.channel.queue(Message::MovingChannel(far));
         self.channel.queue(Message::Complete);
         self.channel.flush_now().map_err(failed)
     }
@@ -208,6 +215,11 @@ impl Successor {
         said.retain(|happened| how == STOPPED || !matches!(happened, Happened::Said(Message::Confirmed)));
         said.push(Happened::Ended(how));
         said
+    }
+
+    /// The channel over which connections go to it; once.
+    pub(crate) fn take_moving(&mut self) -> Option<OwnedFd> {
+        self.moving.take()
     }
 
     /// Passes on that one more restart was asked for.

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
 use nix::sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg};
@@ -24,6 +25,8 @@ pub(crate) struct Wire {
     /// Descriptors arrive no later than the first byte of their message, and in the messages' order.
     descriptors: VecDeque<OwnedFd>,
     outgoing: VecDeque<Frame>,
+    /// Whether the peer was gone when something was to be sent.
+    is_cut: bool,
 }
 
 /// A message on its way out.
@@ -32,7 +35,7 @@ struct Frame {
     bytes: Vec<u8>,
     sent: usize,
     /// They go with the first byte, and then never again.
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Arc<OwnedFd>>,
 }
 
 /// Why nothing more can be received.
@@ -98,6 +101,11 @@ impl Wire {
         !self.outgoing.is_empty()
     }
 
+    /// Whether something that was sent reached nobody for certain.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Whether there is nothing on its way, in either direction, as far as it has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.outgoing.is_empty() && self.received.is_empty() && self.descriptors.is_empty()
@@ -108,7 +116,10 @@ impl Wire {
     pub(crate) fn send_some(&mut self, socket: &impl AsFd) -> io::Result<()> {
         let Some(frame) = self.outgoing.front_mut() else { return Ok(()) };
         match frame.send_some(socket) {
-            Err(error) if is_broken(&error) => self.outgoing.clear(),
+            Err(error) if is_broken(&error) => {
+                self.outgoing.clear();
+                self.is_cut = true;
+            }
             sent => sent?,
         }
         if self.outgoing.front().is_some_and(|frame| frame.sent == frame.bytes.len()) {
@@ -181,7 +192,7 @@ impl Wire {
 
 impl Frame {
     fn send_some(&mut self, socket: &impl AsFd) -> io::Result<()> {
-        let numbers: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let numbers: Vec<RawFd> = self.descriptors.iter().map(|one| one.as_raw_fd()).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let control = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
         let slices = [IoSlice::new(&self.bytes[self.sent..])];

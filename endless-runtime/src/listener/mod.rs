@@ -173,7 +173,8 @@ use crate::fuzzing::{LocalStream, LocalStream::Unix as local_stream};
 /// opens connections must not be able to hold off the new version that would deal with it.
 const RESERVED_DESCRIPTORS: u64 = 16;
 
-fn is_of_the_reserve(descriptor: BorrowedFd<'_>) -> bool {
+/// Whether a connection of this descriptor takes one of those.
+pub(crate) fn is_of_the_reserve(descriptor: BorrowedFd<'_>) -> bool {
     sys::is_among_the_last(descriptor, RESERVED_DESCRIPTORS)
 }
 
@@ -193,6 +194,28 @@ impl Stream {
             Either::Left(tcp) => tcp.as_fd(),
             Either::Right(unix) => unix.as_fd(),
         })
+    }
+
+    /// Puts a connection into the current tokio runtime; `path` is its listener's, for a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime cannot wait for it.
+    pub(crate) fn of_socket(socket: OwnedFd, remote: Endpoint, path: Option<PathBuf>) -> io::Result<Self> {
+        let socket = match &remote {
+            Endpoint::Tcp(_) => Either::Left(TcpStream::from_std(socket.into())?),
+            Endpoint::Unix(_) => Either::Right(local_stream(UnixStream::from_std(socket.into())?)),
+        };
+        Ok(Self { socket, remote, path })
+    }
+
+    /// Takes the connection out of its runtime.
+    pub(crate) fn into_socket(self) -> io::Result<(OwnedFd, Endpoint, Option<PathBuf>)> {
+        let socket = match self.socket {
+            Either::Left(tcp) => tcp.into_std()?.into(),
+            Either::Right(unix) => unix.into_std()?.into(),
+        };
+        Ok((socket, self.remote, self.path))
     }
 
     #[cfg(any(test, fuzzing))]

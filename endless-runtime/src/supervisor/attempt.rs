@@ -1,6 +1,7 @@
 //! How one generation replaces another: what [`Replacing`] says, done by a third party.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -9,6 +10,8 @@ use nix::unistd::{Pid, getpid};
 use super::generation::{Generation, Heard, Role};
 use super::program::Program;
 use super::{Supervisor, status_of};
+use crate::error::describe;
+use crate::handover::giving;
 use crate::handover::message::{Asked, Hello, Inheritors, Message, Reason, Refused, Relayed, Turn};
 use crate::handover::process::End;
 use crate::handover::replacing::{ANSWER_TIME, Do, Happened, Replacing};
@@ -50,6 +53,8 @@ enum Phase {
         end: Option<(Pid, End)>,
         /// What it runs, as it was when it was ready: it may die at any moment.
         program: Program,
+        /// The predecessor's end of the channel over which connections move.
+        moving: Option<OwnedFd>,
     },
 }
 
@@ -122,23 +127,34 @@ impl Supervisor {
             predecessor: self.serving().map(|serving| serving.pid.as_raw()),
             ..Hello::default()
         };
+        let (moving, far) = self.moving_channel().unzip();
         let program = match cause {
             Cause::Death => &self.program,
             Cause::First | Cause::Restart => &Program::OfPath,
         };
-        let started =
-            Generation::start(&self.launch, program, &blocked, hello, &self.listeners, &self.bequests);
+        let (listeners, bequests) = (&self.listeners, &self.bequests);
+        let started = Generation::start(&self.launch, program, &blocked, hello, listeners, bequests, far);
         let replacing = Replacing::new(ready_timeout);
         let (state, time) = replacing.time();
         let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();
         let program = Program::OfPath;
-        let phase = Phase::Replacing { replacing, state, handed_over, end: None, program };
+        let phase = Phase::Replacing { replacing, state, handed_over, end: None, program, moving };
         let deadline = time.and_then(|time| Instant::now().checked_add(time));
         self.attempt = Some(Attempt { cause, phase, deadline });
         match started {
             Ok(generation) => self.generations.push(generation),
             Err(reason) => self.finish(Err(reason)),
         }
+    }
+
+    /// Both ends of one, where there is a predecessor. Without it, connections drain as in a stop.
+    fn moving_channel(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+        self.serving()?;
+        giving::pair()
+            .inspect_err(|error| {
+                event!(WARN, "connections cannot be moved", pid = getpid(), error = describe(error));
+            })
+            .ok()
     }
 
     pub(super) fn on_time_of_attempt(&mut self, now: Instant) {
@@ -299,15 +315,18 @@ impl Supervisor {
 
     /// The successor accepts: it is the one that serves.
     fn let_go(&mut self, claimed: &[usize]) {
-        let Some(Attempt { phase: Phase::Replacing { handed_over, program, .. }, .. }) = &mut self.attempt
+        let Some(Attempt { phase: Phase::Replacing { handed_over, program, moving, .. }, .. }) =
+            &mut self.attempt
         else {
             return;
         };
+        let moving = moving.take();
         let claimed = claimed.iter().filter_map(|place| handed_over.get(*place)).cloned().collect();
         self.program = std::mem::replace(program, Program::OfPath);
         let Some(pid) = self.successor().map(|successor| successor.pid) else { return };
         if let Some(serving) = self.serving() {
             let inheritors = Inheritors { successor: pid.as_raw().unsigned_abs(), claimed };
+            moving.into_iter().for_each(|channel| serving.say(Message::MovingChannel(channel)));
             serving.say(Message::LetGo(inheritors));
             serving.role = Role::Draining;
         }

@@ -81,6 +81,7 @@ impl Generation {
         hello: Hello,
         listeners: &[Listener],
         bequests: &[Bequest],
+        moving: Option<OwnedFd>,
     ) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
         let (near, far) = UnixStream::pair().map_err(failed)?;
@@ -95,6 +96,9 @@ impl Generation {
         if let Err(error) = queued.and_then(|()| wire.queue_bequests(bequests.iter().map(duplicate))) {
             generation.kill();
             return Err(format!("cannot hand over: {}", describe(&error)));
+        }
+        if let Some(channel) = moving {
+            generation.wire.queue(Message::MovingChannel(channel));
         }
         generation.say(Message::Complete);
         pause::at(Point::HandedOver);

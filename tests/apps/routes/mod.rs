@@ -31,7 +31,10 @@ const VERSION: &str = match option_env!("APP_VERSION") {
 /// start badly without a change to its environment.
 pub(crate) fn follow_plan() -> Result<(), String> {
     match plan().as_str() {
-        "exit" => std::process::exit(3),
+        "exit" => {
+            say(format!("INFO app: exits pid={}", std::process::id()));
+            std::process::exit(3)
+        }
         "panic" => panic!("as planned"),
         "error" => Err("as planned".to_owned()),
         "hang" => loop {

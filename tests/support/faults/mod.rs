@@ -13,6 +13,7 @@ mod site;
 mod starts;
 mod table;
 
+pub(crate) use casualties::accepted_by;
 pub(crate) use fault::{Fault, Side};
 pub(crate) use outcome::{Ended, Outcome, Restart, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};

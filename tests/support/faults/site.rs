@@ -165,19 +165,28 @@ impl Site {
     /// Lowers a soft limit of the first generation, by prlimit(1)'s name of it; nothing, if the machine lacks the
     /// tool.
     pub(crate) fn lower_limit(&self, name: &str, to: usize) {
+        self.lower_limit_of(self.app.first_pid(), name, to);
+    }
+
+    /// The same of another process.
+    pub(crate) fn lower_limit_of(&self, pid: u32, name: &str, to: usize) {
         let Some(prlimit) = tool("prlimit") else { return };
-        let pid = self.app.first_pid().to_string();
         let before = as_user(self.user, &prlimit)
-            .args(["--pid", &pid, "--raw", "--noheadings", "--output", "SOFT", &format!("--{name}")])
+            .args([
+                "--pid",
+                &pid.to_string(),
+                "--raw",
+                "--noheadings",
+                "--output",
+                "SOFT",
+                &format!("--{name}"),
+            ])
             .output()
             .expect("it can be run")
             .stdout;
         let before = String::from_utf8(before).expect("text");
         self.lowered.lock().expect("no panic").push(format!("--{name}={}:", before.trim()));
-        assert!(
-            self.set_limit(&prlimit, self.app.first_pid(), &format!("--{name}={to}:")),
-            "{name} cannot be set"
-        );
+        assert!(self.set_limit(&prlimit, pid, &format!("--{name}={to}:")), "{name} cannot be set");
     }
 
     /// A successor has inherited what was lowered.

@@ -118,5 +118,13 @@ fn next(point: Point) -> Option<Point> {
         Point::HeardGo => Point::Confirmed,
         Point::Confirmed => Point::Serving,
         Point::Serving => return None,
+        // The way of a connection has a table of its own.
+        Point::Giving
+        | Point::Gave
+        | Point::HeardTaken
+        | Point::SaidCommit
+        | Point::HeardMove
+        | Point::SaidTaken
+        | Point::HeardCommit => return None,
     })
 }
