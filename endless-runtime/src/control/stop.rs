@@ -142,8 +142,8 @@ impl Control {
         if !cause.has_handed_over() {
             process.servers.let_go(&[]);
         }
-        let movers = self.leave(cause.take_moving());
         BEQUESTS.let_go();
+        let movers = self.leave(cause.take_moving());
         enter(Stage::Draining);
         event!(
             INFO,

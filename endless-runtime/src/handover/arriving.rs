@@ -43,9 +43,9 @@ pub(crate) struct Estate {
     /// Who serves now, where it is a supervisor who says so.
     pub(crate) predecessor: Option<i32>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
+    pub(crate) bequests: Vec<Bequest>,
     /// Over which the predecessor gives its connections, if it does.
     pub(crate) moving: Option<OwnedFd>,
-    pub(crate) bequests: Vec<Bequest>,
 }
 
 /// What happened.
@@ -110,8 +110,8 @@ impl Arriving {
                 estate.predecessor = predecessor;
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
-            Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
             Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),
+            Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.
             Happened::Gone => {

@@ -74,6 +74,8 @@ pub(crate) enum Message {
     NotRestarted(Reason),
     /// From the supervisor: act on this signal. To the supervisor: somebody sent it to this generation.
     Signal(Relayed),
+    /// Some of the user's own descriptors; several messages if they are many.
+    Bequests(Vec<Bequest>),
     /// This end of a channel is for connections: those that a successor takes over, or, from a supervisor to a
     /// predecessor, those that it gives away.
     MovingChannel(OwnedFd),
@@ -85,8 +87,6 @@ pub(crate) enum Message {
     Taken(Taken),
     /// Those that were taken are the successor's.
     Commit(Committed),
-    /// Some of the user's own descriptors; several messages if they are many.
-    Bequests(Vec<Bequest>),
     /// Something that a newer build says.
     Unknown(u16),
 }
@@ -245,8 +245,8 @@ mod kind {
     pub(super) const AHEAD: u16 = 21;
     pub(super) const MOVE: u16 = 22;
     pub(super) const TAKEN: u16 = 23;
-    pub(super) const COMMIT: u16 = 25;
     pub(super) const BEQUESTS: u16 = 24;
+    pub(super) const COMMIT: u16 = 25;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -303,12 +303,12 @@ impl Message {
             Self::LetGo(inheritors) => (frame(kind::LET_GO, 0, &inheritors), Vec::new()),
             Self::NotRestarted(reason) => (frame(kind::NOT_RESTARTED, 0, &reason), Vec::new()),
             Self::Signal(relayed) => (frame(kind::SIGNAL, 0, &relayed), Vec::new()),
+            Self::Bequests(bequests) => frame_with_descriptors(kind::BEQUESTS, bequests),
             Self::MovingChannel(channel) => (frame(kind::MOVING_CHANNEL, 1, &()), vec![Arc::new(channel)]),
             Self::Ahead(bytes) => (framed(kind::AHEAD, 0, &bytes), Vec::new()),
             Self::Move(batch) => batch.into_frame(),
             Self::Taken(taken) => (frame(kind::TAKEN, 0, &taken), Vec::new()),
             Self::Commit(committed) => (frame(kind::COMMIT, 0, &committed), Vec::new()),
-            Self::Bequests(bequests) => frame_with_descriptors(kind::BEQUESTS, bequests),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -337,12 +337,12 @@ impl Message {
             kind::LET_GO => Self::LetGo(json(kind, payload)?),
             kind::NOT_RESTARTED => Self::NotRestarted(json(kind, payload)?),
             kind::SIGNAL => Self::Signal(json(kind, payload)?),
+            kind::BEQUESTS => Self::Bequests(json_with_descriptors(kind, payload, descriptors)?),
             kind::MOVING_CHANNEL => Self::MovingChannel(one(kind, descriptors)?),
             kind::AHEAD => Self::Ahead(payload.to_vec()),
             kind::MOVE => Self::Move(Batch::parse(payload, descriptors)?),
             kind::TAKEN => Self::Taken(json(kind, payload)?),
             kind::COMMIT => Self::Commit(json(kind, payload)?),
-            kind::BEQUESTS => Self::Bequests(json_with_descriptors(kind, payload, descriptors)?),
             unknown => Self::Unknown(unknown),
         })
     }
@@ -400,8 +400,8 @@ fn frame_with_descriptors<T: Serialize>(
     kind: u16,
     elements: Vec<(T, OwnedFd)>,
 ) -> (Vec<u8>, Vec<Arc<OwnedFd>>) {
-    let elements = elements.into_iter().map(|(element, descriptor)| (element, Arc::new(descriptor)));
-    let (elements, descriptors): (Vec<_>, Vec<_>) = elements.unzip();
+    let (elements, descriptors): (Vec<_>, Vec<_>) = elements.into_iter().unzip();
+    let descriptors: Vec<_> = descriptors.into_iter().map(Arc::new).collect();
     (frame(kind, descriptors.len(), &elements), descriptors)
 }
 

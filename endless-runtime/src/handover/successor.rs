@@ -151,10 +151,10 @@ impl Successor {
         let failed = |error| Happened::Broken(format!("cannot hand over: {}", describe(&error)));
         self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation, ..Hello::default() }));
         self.channel.queue_listeners(heirlooms).map_err(failed)?;
+        self.channel.queue_bequests().map_err(failed)?;
         let (near, far) = giving::pair().map_err(failed)?;
         self.moving = Some(near);
         self.channel.queue(Message::MovingChannel(far));
-        self.channel.queue_bequests().map_err(failed)?;
         self.channel.queue(Message::Complete);
         self.channel.flush_now().map_err(failed)
     }

@@ -264,4 +264,21 @@ mod tests {
         let heard = generation.hear(true);
         assert!(matches!(&heard[..], [.., Heard::Said(Message::Confirmed), Heard::Closed]));
     }
+    /// As of a generation that ran out of descriptors in the middle of one.
+    #[test]
+    fn a_report_that_came_to_no_end_leaves_nothing_to_the_next() {
+        let (mut generation, far) = generation();
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a descriptor"));
+        let mut wire = Wire::default();
+        for name in ["first", "second"] {
+            wire.queue(Message::Report(Report::default()));
+            wire.queue(Message::Bequests(vec![(name.to_owned(), null())]));
+        }
+        wire.queue(Message::Complete);
+        wire.send(&far).expect("it fits into the kernel's buffer");
+        let heard = std::iter::repeat_with(|| generation.hear(false)).take(10).flatten().next();
+        assert!(matches!(heard, Some(Heard::Relisted)), "{heard:?}");
+        let names: Vec<&str> = generation.bequests.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["second"]);
+    }
 }
