@@ -112,6 +112,21 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_time_before_a_connection_has_moved_counts() {
+        advance(Duration::from_secs(60)).await;
+        for (unread, limit) in [(true, 30), (false, 120)] {
+            let state = Arc::new(ConnectionState::default());
+            if unread {
+                state.received();
+            }
+            let since = Instant::now() - Duration::from_secs(20);
+            let mut patience = Patience::new(&state, limits(), since);
+            let (_awaited, took) = late(&mut patience).await;
+            assert!((limit - 20) * 1000 <= took && took <= (limit - 20) * 1000 + 1, "{took}");
+        }
+    }
+
     /// How long it takes until something is late, in milliseconds; the timer's grain is one.
     async fn late(patience: &mut Patience) -> (Awaited, u128) {
         let before = Instant::now();
