@@ -181,9 +181,11 @@ impl ConnectionState {
         }
     }
 
-    /// HTTP/1's connection is handed over after the answer that comes next.
+    /// HTTP/1's connection is handed over after the answer that comes next, and whoever has it then reads what
+    /// comes: it is no next head.
     pub(crate) fn upgrades(&self) {
         self.upgrading.store(true, Relaxed);
+        self.cannot_move();
     }
 
     pub(crate) fn is_upgrading(&self) -> bool {
