@@ -217,6 +217,14 @@ impl ConnectionState {
         }
     }
 
+    /// Leaves instead of moving if somebody has given up a body before its end: as nobody knows whether hyper
+    /// finds the next request behind it, the connection would stay for as long as its client asks.
+    pub(crate) fn leave_if_stuck(&self) {
+        if self.is_moving() && self.left_unread.load(Relaxed) {
+            self.leave();
+        }
+    }
+
     pub(crate) fn is_moving(&self) -> bool {
         self.course.load(SeqCst) == Course::Move as u8
     }
