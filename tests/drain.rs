@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    App, Client, Mark, Raw, Response, SIGNALS, alive, example, is_stop, lives_on, moves_or_closes, until_busy,
+    App, Client, Mark, Raw, Response, SIGNALS, alive, example, is_stop, lives_on, moves_or_closes,
+    says_close, successor_of, until_busy,
 };
 
 /// Longer than any test: what happens within it does not happen because it is over.
@@ -168,6 +169,34 @@ async fn a_response_that_streams_is_finished() {
         moves_or_closes(&app, &mut raw.into_client(), signal).await;
         assert_ends(&app).await;
     }
+}
+
+/// Each of its requests has come when the one before is answered, so that there is always one in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_waits_for_an_answer_outlives_a_restart() {
+    let (app, address) = start(LONG).await;
+    let mut raw = Raw::connect(address).await;
+    let request = "GET /sleep?ms=1 HTTP/1.1\r\nHost: test\r\n\r\n";
+    raw.send(&request.repeat(5)).await;
+    app.signal(app.first_pid(), Signal::SIGHUP);
+    let by_predecessor = format!("x-pid: {}\r\n", app.first_pid());
+    let mut since_drain = 0;
+    loop {
+        let answer = raw.take("slept 1").await;
+        assert!(!says_close(&answer), "{answer:?}");
+        if !answer.contains(&by_predecessor) {
+            break;
+        }
+        since_drain += u32::from(app.lines().iter().any(|line| line.message() == Some("draining")));
+        assert!(since_drain < 1000, "it is still answered by the predecessor");
+        raw.send(request).await;
+    }
+    assert_ends(&app).await;
+    for _ in 1..5 {
+        raw.take("slept 1").await;
+    }
+    let line = app.wait_for_message(Mark::START, "handed over").await;
+    lives_on(&mut raw.into_client(), successor_of(&line)).await;
 }
 
 /// What nobody reads of a body may still come, and is no request: there is nothing that could move.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use nix::sys::signal::Signal;
 use support::{
-    App, Client, Http2, Mark, Raw, SIGNALS, answer, example, is_stop, moves_or_closes, patiently, until_busy,
+    App, Client, Http2, Mark, Raw, SIGNALS, answer, example, is_stop, moves_or_closes, patiently, says_close,
+    until_busy,
 };
 
 /// A process whose connections stay open for longer than any test unless they are used.
@@ -55,10 +56,6 @@ async fn answered(app: &App, mut raw: Raw, end: &str, signal: Signal) -> String 
     assert_eq!(says_close(&text), is_stop(signal), "{signal} {text:?}");
     moves_or_closes(app, &mut raw.into_client(), signal).await;
     text
-}
-
-fn says_close(text: &str) -> bool {
-    text.to_lowercase().contains("\r\nconnection: close\r\n")
 }
 
 /// The status line, and the headers in lower case.

@@ -14,6 +14,11 @@ pub(crate) fn is_stop(signal: Signal) -> bool {
     signal == Signal::SIGTERM
 }
 
+/// Whether the head of an answer says that the connection ends with it.
+pub(crate) fn says_close(text: &str) -> bool {
+    text.to_lowercase().contains("\r\nconnection: close\r\n")
+}
+
 /// After the last answer of the first generation.
 pub(crate) async fn moves_or_closes(app: &App, client: &mut Client, signal: Signal) {
     if is_stop(signal) {

@@ -253,6 +253,15 @@ impl ConnectionState {
         holds_back
     }
 
+    /// Hyper wants to read while it waits for the service, and only to see whether the client is still there:
+    /// requests that it found would be its own to answer, and keep the connection here as long as more come.
+    pub(crate) fn looks_for_end(&self) -> bool {
+        self.is_moving()
+            && self.in_flight.load(Relaxed) > 0
+            && self.reading.load(Relaxed) == 0
+            && !self.left_unread.load(Relaxed)
+    }
+
     /// Hyper has something to write.
     pub(crate) fn writes(&self) {
         self.writing.store(true, Relaxed);
