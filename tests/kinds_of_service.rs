@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use support::{App, Client, H2Load, Http2, Kind, Load, Mark, example, get, restarts, until_busy};
+use support::{
+    App, Client, H2Load, Http2, Kind, Load, Mark, SIGNALS, example, get, is_stop, moves_or_closes, restarts,
+    until_busy,
+};
 
 const KINDS: [&str; 5] = ["axum", "function", "hyper", "limited", "buffered"];
 /// Those that work on two requests at a time.
 const LIMITED: [&str; 2] = ["limited", "buffered"];
-const SIGNALS: [Signal; 2] = [Signal::SIGHUP, Signal::SIGTERM];
 
 /// Two that fill it, and three that wait until the drain has begun.
 const ASKED: [&str; 5] = ["/until_draining?ms=500", "/until_draining", "/hello", "/hello", "/hello"];
@@ -67,9 +68,9 @@ async fn each_finishes_what_is_in_flight() {
         until_busy(plain, 1, 1).await;
         app.signal(app.first_pid(), signal);
         let answer = client.answer().await;
-        assert_eq!((answer.text().as_str(), answer.close), ("draining", true), "{kind} {signal}");
+        assert_eq!((answer.text().as_str(), answer.close), ("draining", is_stop(signal)), "{kind} {signal}");
         assert_eq!(answer.header("x-pid"), Some(app.first_pid().to_string().as_str()));
-        client.closed().await;
+        moves_or_closes(&app, &mut client, signal).await;
         assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     }
 }
@@ -88,9 +89,9 @@ async fn who_waits_for_its_turn_is_answered() {
         app.signal(app.first_pid(), signal);
         for mut client in clients {
             let answer = client.answer().await;
-            assert_eq!((answer.status, answer.close), (200, true), "{kind} {signal}");
+            assert_eq!((answer.status, answer.close), (200, is_stop(signal)), "{kind} {signal}");
             assert_eq!(answer.header("x-pid"), Some(app.first_pid().to_string().as_str()));
-            client.closed().await;
+            moves_or_closes(&app, &mut client, signal).await;
         }
         assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     }

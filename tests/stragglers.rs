@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    ACK, App, Client, GOAWAY, Line, Mark, PATIENCE, PREFACE, SETTINGS, example, frame, get, patiently,
-    until_busy,
+    ACK, App, Client, GOAWAY, Line, Mark, PATIENCE, PREFACE, SETTINGS, SIGNALS, example, frame, is_stop,
+    moves_or_closes, patiently, until_busy,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_http2_that_answers_nothing_gets_the_grace_of_an_idle_one() {
-    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+    for signal in SIGNALS {
         let (app, address) = start().await;
         let mut silent = silent_client(address).await;
         let begun = Instant::now();
@@ -36,27 +36,25 @@ async fn a_client_of_http2_that_answers_nothing_gets_the_grace_of_an_idle_one() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_answered_before_the_drain_is_read_to_its_end() {
-    let (app, address) = start().await;
-    let mut client = half_sent("/early", address).await;
-    assert_eq!(client.answer().await.text(), "early");
-    let (mut busy, mut idle) = (half_sent("/upload", address).await, Client::connect(address).await);
-    until_busy(address, 3, 1).await;
-    app.restart().await;
-    grace_is_over(&mut idle, address).await;
-    is_read_to_its_end(&app, &mut client, &mut busy).await;
+    for signal in SIGNALS {
+        let (app, address) = start().await;
+        let mut client = half_sent("/early", address).await;
+        assert_eq!(client.answer().await.text(), "early");
+        let busy = drain_beyond_the_grace(&app, address, 0, signal).await;
+        is_read_to_its_end(&app, client, busy, signal).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_answered_during_the_drain_is_read_to_its_end() {
-    let (app, address) = start().await;
-    let mut client = half_sent("/early?draining", address).await;
-    let (mut busy, mut idle) = (half_sent("/upload", address).await, Client::connect(address).await);
-    until_busy(address, 3, 2).await;
-    app.restart().await;
-    let answer = client.answer().await;
-    assert_eq!((answer.text().as_str(), answer.close), ("early", true));
-    grace_is_over(&mut idle, address).await;
-    is_read_to_its_end(&app, &mut client, &mut busy).await;
+    for signal in SIGNALS {
+        let (app, address) = start().await;
+        let mut client = half_sent("/early?draining", address).await;
+        let busy = drain_beyond_the_grace(&app, address, 1, signal).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.text().as_str(), answer.close), ("early", is_stop(signal)));
+        is_read_to_its_end(&app, client, busy, signal).await;
+    }
 }
 
 /// An upload of ten bytes, of which five were sent.
@@ -66,26 +64,30 @@ async fn half_sent(path: &str, address: SocketAddr) -> Client {
     client
 }
 
-/// An idle connection was closed, and whatever else was to be had the time to.
-async fn grace_is_over(idle: &mut Client, address: SocketAddr) {
-    idle.closed().await;
-    assert_eq!(get(address, "/sleep?ms=500").await.text(), "slept 500");
+/// Beside a client with so many requests in flight, one whose upload holds the process: the task that reads an
+/// upload is not the server's to wait for. Returns that one when an idle connection would be closed, and
+/// whatever else was to be had the time to.
+async fn drain_beyond_the_grace(app: &App, address: SocketAddr, in_flight: u64, signal: Signal) -> Client {
+    let (busy, mut clock) = (half_sent("/upload", address).await, Client::connect(address).await);
+    clock.ask(&format!("/until_draining?ms={}", (GRACE * 3 / 2).as_millis())).await;
+    until_busy(address, 3, in_flight + 2).await;
+    app.signal(app.first_pid(), signal);
+    assert_eq!(clock.answer().await.text(), "draining");
+    busy
 }
 
-/// The task that reads the upload is not the server's to wait for, so `busy`, another upload, holds the
-/// process.
-async fn is_read_to_its_end(app: &App, client: &mut Client, busy: &mut Client) {
+async fn is_read_to_its_end(app: &App, mut client: Client, mut busy: Client, signal: Signal) {
     assert!(client.is_quiet(), "closed in the middle of the upload");
     client.send("final").await;
     let line = app.wait_for(Mark::START, |line| line.text.contains("app: upload"), PATIENCE).await;
     assert_eq!(line.text, "INFO app: upload finished bytes=10");
-    client.closed().await;
+    moves_or_closes(app, &mut client, signal).await;
 
     busy.send("final").await;
     assert_eq!(busy.answer().await.status, 200);
+    moves_or_closes(app, &mut busy, signal).await;
     assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     assert!(!app.lines().iter().any(|line: &Line| line.text.contains("Hammer Time")));
-    app.stop().await;
 }
 
 async fn start() -> (App, SocketAddr) {

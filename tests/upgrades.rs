@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use nix::sys::signal::Signal;
-use support::{App, Client, Http2, Mark, Raw, Said, WebSocket, example, more, patiently, until_busy};
+use support::{
+    App, Client, Http2, Mark, Raw, SIGNALS, Said, WebSocket, example, is_stop, more, moves_or_closes,
+    patiently, until_busy,
+};
 
 const FALL: &str = "[STOP - Hammer Time] Forcefully shutting down";
 const HAMMER_TIME: Duration = Duration::from_secs(1);
-const SIGNALS: [Signal; 2] = [Signal::SIGHUP, Signal::SIGTERM];
 
 /// Answered a second after the drain has begun, when an idle connection is long gone.
 const LATER: &str = "/until_draining?ms=1000";
@@ -116,8 +118,8 @@ async fn an_upgrade_that_is_refused_leaves_a_connection_as_any_other() {
         until_busy(address, 1, 1).await;
         app.signal(app.first_pid(), signal);
         let answer = client.answer().await;
-        assert_eq!((answer.text().as_str(), answer.close), ("draining", true));
-        client.closed().await;
+        assert_eq!((answer.text().as_str(), answer.close), ("draining", is_stop(signal)));
+        moves_or_closes(&app, &mut client, signal).await;
         assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     }
 }
@@ -127,6 +129,7 @@ async fn an_upgrade_that_is_refused_leaves_a_connection_as_any_other() {
 async fn an_upgrade_that_is_refused_cuts_no_answer() {
     for (signal, method, body) in [
         (Signal::SIGHUP, "GET", "\r\n"),
+        (Signal::SIGTERM, "GET", "\r\n"),
         (Signal::SIGHUP, "POST", "Content-Length: 5\r\n\r\nwhole"),
         (Signal::SIGHUP, "POST", "Content-Length: 1000000\r\n\r\npart"),
         (Signal::SIGTERM, "POST", "Content-Length: 1000000\r\n\r\npart"),
@@ -137,8 +140,14 @@ async fn an_upgrade_that_is_refused_cuts_no_answer() {
         client.send(&format!("{head}{body}")).await;
         until_busy(address, 1, 1).await;
         app.signal(app.first_pid(), signal);
-        assert_eq!(client.answer().await.body.len(), 10_000_000, "{signal} {method} {body:?}");
-        client.closed().await;
+        let answer = client.answer().await;
+        assert_eq!(answer.body.len(), 10_000_000, "{signal} {method} {body:?}");
+        let moves = signal == Signal::SIGHUP && method == "GET";
+        assert_eq!(answer.close, !moves, "{signal} {method} {body:?}");
+        match moves {
+            true => moves_or_closes(&app, &mut client, signal).await,
+            false => client.closed().await,
+        }
         assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
     }
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::http1::{Connection, Idle, Response};
@@ -19,6 +20,11 @@ pub(crate) struct Client(Connection);
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self(patiently(Connection::open(address)).await.expect("the server takes connections"))
+    }
+
+    /// Goes on with a connection on which nothing is awaited.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self(Connection::over(stream))
     }
 
     /// Sends a GET and reads its answer.

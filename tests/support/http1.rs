@@ -82,7 +82,11 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), received: 0 })
+        Ok(Self::over(stream))
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new(), received: 0 }
     }
 
     /// Names the connection in a failure, as a packet capture would.

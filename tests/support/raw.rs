@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::client::patiently;
+use super::client::{Client, patiently};
 
 /// One connection.
 #[derive(Debug)]
@@ -69,6 +69,12 @@ impl Raw {
             assert!(self.read().await > 0, "closed after {:?}", self.text);
         }
         &self.text
+    }
+
+    /// The same connection for who speaks HTTP; nothing may have come that was not taken.
+    pub(crate) fn into_client(self) -> Client {
+        assert_eq!(self.text, "", "nobody has asked for this");
+        Client::over(self.stream)
     }
 
     /// As `until`, and takes it out, with what came before it.

@@ -54,6 +54,9 @@ pub(super) async fn serve<S: HttpService>(
             if state.can_move_now() {
                 return Poll::Ready(End::Moves);
             }
+            if state.is_idle() {
+                state.leave_if_stuck();
+            }
             ready!(leaving);
             grace.poll_over(state.is_idle(), cx).map(|()| End::Over)
         });

@@ -89,6 +89,21 @@ impl Io {
         }
     }
 
+    /// Ready when the client has closed its side. What it sends instead is kept, and nothing is read behind it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.already_read.is_empty() {
+            return Poll::Pending;
+        }
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.already_read = Bytes::copy_from_slice(buffer.filled());
+        Poll::Pending
+    }
+
     /// Ready when the client has closed its side, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| Timer::after(LINGER));
@@ -113,6 +128,9 @@ impl Read for Io {
         // Whoever looks whether it can move does so after each poll, and so needs no waker.
         if self.state().holds_back() {
             return Poll::Pending;
+        }
+        if self.state().looks_for_end() {
+            return self.poll_end(cx);
         }
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);

@@ -226,7 +226,9 @@ impl Asked {
     /// Asked when the head is written, so that a response that began before the drain says it too. After a
     /// late body, hyper closes because its rest is unread.
     fn must_close(&self, status: StatusCode) -> bool {
-        let last = self.in_flight.connection().is_leaving() || self.body_was_late();
+        let connection = self.in_flight.connection();
+        connection.leave_if_stuck();
+        let last = connection.is_leaving() || self.body_was_late();
         last && self.version < Version::HTTP_2 && !self.is_upgraded_by(status)
     }
 

@@ -181,9 +181,11 @@ impl ConnectionState {
         }
     }
 
-    /// HTTP/1's connection is handed over after the answer that comes next.
+    /// HTTP/1's connection is handed over after the answer that comes next, and whoever has it then reads what
+    /// comes: it is no next head.
     pub(crate) fn upgrades(&self) {
         self.upgrading.store(true, Relaxed);
+        self.cannot_move();
     }
 
     pub(crate) fn is_upgrading(&self) -> bool {
@@ -211,6 +213,14 @@ impl ConnectionState {
     pub(crate) fn cannot_move(&self) {
         self.immovable.store(true, SeqCst);
         if self.is_moving() {
+            self.leave();
+        }
+    }
+
+    /// Leaves instead of moving if somebody has given up a body before its end: as nobody knows whether hyper
+    /// finds the next request behind it, the connection would stay for as long as its client asks.
+    pub(crate) fn leave_if_stuck(&self) {
+        if self.is_moving() && self.left_unread.load(Relaxed) {
             self.leave();
         }
     }
@@ -257,6 +267,15 @@ impl ConnectionState {
             self.asks_for_head.store(true, Relaxed);
         }
         holds_back
+    }
+
+    /// Hyper wants to read while it waits for the service, and only to see whether the client is still there:
+    /// requests that it found would be its own to answer, and keep the connection here as long as more come.
+    pub(crate) fn looks_for_end(&self) -> bool {
+        self.is_moving()
+            && self.in_flight.load(Relaxed) > 0
+            && self.reading.load(Relaxed) == 0
+            && !self.left_unread.load(Relaxed)
     }
 
     /// Hyper has something to write.
