@@ -47,13 +47,15 @@ pub(super) async fn serve<S: HttpService>(
         }
         ready!(state.poll_leaving(cx));
         grace.poll_over(state.is_idle(), cx).map(|()| None)
-    });
-    if late.await == Some(Awaited::Head)
-        && let Some(parts) = served.into_parts()
-        // Without a byte of a head, what has come was the rest of a body that nobody reads.
-        && !parts.read_buf.is_empty()
-    {
-        parts.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
+    })
+    .await;
+    let Some(Parts { io, read_buf, .. }) = served.into_parts() else { return };
+    // Without a byte of a head, what has come was the rest of a body that nobody reads.
+    let is_refused = late == Some(Awaited::Head) && !read_buf.is_empty();
+    drop(read_buf);
+    match is_refused {
+        true => io.refuse(StatusCode::REQUEST_TIMEOUT).await,
+        false => io.linger().await,
     }
 }
 

@@ -11,6 +11,7 @@ mod http2;
 mod info;
 mod io;
 mod leaving;
+mod pace;
 mod patience;
 mod refusal;
 mod request;
