@@ -65,9 +65,13 @@ pub(super) async fn serve<S: HttpService>(
         match end {
             // Without a byte of a head, what has come was the rest of a body that nobody reads.
             End::Late(Awaited::Head) if !read_buf.is_empty() => {
+                drop(read_buf);
                 return whole.refuse(StatusCode::REQUEST_TIMEOUT).await;
             }
-            End::Over | End::Late(_) => return,
+            End::Over | End::Late(_) => {
+                drop(read_buf);
+                return whole.linger().await;
+            }
             End::Moves => match moving::give(whole, read_buf, true, patience.since()).await {
                 Some(stays) => (io, requests) = (stays, service),
                 None => return,

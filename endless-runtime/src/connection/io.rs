@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use super::farewell::Farewell;
 use super::frames::Frames;
+use super::pace::{IN_A_ROW, Pace, PaceOfHead};
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
 use crate::listener::Stream;
@@ -26,21 +28,18 @@ use crate::listener::Stream;
 /// response from a client that has not read it yet (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much is read of one connection before others have their turn. Whoever sends faster than it is read
-/// would keep a thread for as long as tokio lets a task go on, which is a megabyte and more.
-const IN_A_ROW: usize = 64 << 10;
-
 pub(crate) struct Io {
     stream: TokioIo<Heard>,
     already_read: Bytes,
-    /// Set once our side is closed.
-    linger: Option<Timer>,
+    /// Our side.
+    is_closed: bool,
+    linger: Option<Linger>,
 }
 
 impl Io {
     pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard { stream, registered, http2: None, in_a_row: 0 });
-        Self { stream, already_read: Bytes::new(), linger: None }
+        let stream = TokioIo::new(Heard::new(stream, registered));
+        Self { stream, already_read: Bytes::new(), is_closed: false, linger: None }
     }
 
     pub(crate) fn state(&self) -> &std::sync::Arc<ConnectionState> {
@@ -85,7 +84,18 @@ impl Io {
         if let Ok(Ok(())) =
             timeout(LINGER, self.stream.inner_mut().stream.write_all(response.as_bytes())).await
         {
-            let _closed = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
+            let closed = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
+            if closed.is_ok() {
+                self.linger().await;
+            }
+        }
+    }
+
+    /// After the end of HTTP/1, so that nothing of what was read is kept for as long: it may be as much as a
+    /// head may have.
+    pub(crate) async fn linger(mut self) {
+        if self.is_closed {
+            poll_fn(|cx| self.poll_linger(cx)).await;
         }
     }
 
@@ -106,16 +116,11 @@ impl Io {
 
     /// Ready when the client has closed its side, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger = self.linger.get_or_insert_with(|| Timer::after(LINGER));
-        let mut dropped = [0; 4096];
-        loop {
-            let mut buffer = ReadBuf::new(&mut dropped);
-            match Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_ended) => return Poll::Ready(()),
-                Poll::Pending => return linger.poll_over(cx),
-            }
+        if !self.state().has_unread() {
+            return Poll::Ready(());
         }
+        let linger = self.linger.get_or_insert_with(Linger::new);
+        linger.poll_over(&mut self.stream.inner_mut().stream, cx)
     }
 }
 
@@ -161,12 +166,13 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state().closes();
-        if self.linger.is_none() {
+        if !self.is_closed {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_closed = true;
         }
-        match self.state().has_unread() {
-            true => self.poll_linger(cx).map(Ok),
-            false => Poll::Ready(Ok(())),
+        match self.stream.inner().http2 {
+            Some(_) => self.poll_linger(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -184,16 +190,68 @@ impl Write for Io {
     }
 }
 
+/// What the client still sends is thrown away.
+struct Linger {
+    end: Timer,
+    pace: Pace,
+}
+
+impl Linger {
+    fn new() -> Self {
+        Self { end: Timer::after(LINGER), pace: Pace::default() }
+    }
+
+    fn poll_over(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+        let mut dropped = [const { MaybeUninit::uninit() }; IN_A_ROW / 4];
+        while self.end.poll_over(cx).is_pending() {
+            ready!(self.pace.poll_ready(cx));
+            let mut buffer = ReadBuf::uninit(&mut dropped);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.pace.read(buffer.filled().len()),
+                _ended => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
 /// A connection's stream, and its registration.
 struct Heard {
     stream: Stream,
     registered: Registered,
+    head: PaceOfHead,
     http2: Option<(Frames, Farewell)>,
     /// How much was read since others had their turn.
     in_a_row: usize,
 }
 
 impl Heard {
+    fn new(stream: Stream, registered: Registered) -> Self {
+        Self { stream, registered, head: PaceOfHead::default(), http2: None, in_a_row: 0 }
+    }
+
+    fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((frames, _)) = &mut self.http2 {
+            return frames.poll_ready(cx);
+        }
+        let pace = self.head.of(self.registered.state().head());
+        pace.map_or(Poll::Ready(()), |pace| pace.poll_ready(cx))
+    }
+
+    /// These bytes were received.
+    fn received(&mut self, bytes: &[u8]) {
+        self.in_a_row += bytes.len();
+        let state = self.registered.state();
+        if !bytes.is_empty() {
+            state.received();
+        }
+        if let Some((frames, _)) = &mut self.http2 {
+            frames.received(bytes);
+        } else if let Some(pace) = self.head.of(state.head()) {
+            pace.read(bytes.len());
+        }
+    }
+
     /// So much of these was sent.
     fn sent(&mut self, mut count: usize, slices: &[io::IoSlice<'_>]) {
         let Some((frames, farewell)) = &mut self.http2 else { return };
@@ -212,8 +270,9 @@ impl AsyncRead for Heard {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some((frames, _)) = &mut self.http2 {
-            ready!(frames.poll_ready(cx));
+        if self.poll_slowed_down(cx).is_pending() {
+            self.in_a_row = 0;
+            return Poll::Pending;
         }
         if self.in_a_row >= IN_A_ROW {
             self.in_a_row = 0;
@@ -221,19 +280,13 @@ impl AsyncRead for Heard {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+        let mut some = (&mut self.stream).take(IN_A_ROW as u64);
+        let Poll::Ready(result) = Pin::new(&mut some).poll_read(cx, buffer) else {
             self.in_a_row = 0;
             return Poll::Pending;
         };
         result?;
-        let read = &buffer.filled()[before..];
-        self.in_a_row += read.len();
-        if !read.is_empty() {
-            self.registered.state().received();
-        }
-        if let Some((frames, _)) = &mut self.http2 {
-            frames.received(read);
-        }
+        self.received(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -273,27 +326,98 @@ mod tests {
     use std::sync::Arc;
     use std::task::Waker;
 
+    use tokio::io::DuplexStream;
+    use tokio::time::Instant;
+
+    use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
+
+    fn heard(server: DuplexStream) -> Heard {
+        let registered = Connections::new(Arc::default()).admit();
+        Heard::new(Stream::in_memory(server), registered)
+    }
+
+    /// Until it has to wait.
+    fn read_in_a_row(heard: &mut Heard) -> usize {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut bytes, mut read) = (vec![0; 4 * IN_A_ROW], 0);
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *heard).poll_read(cx, &mut buffer) {
+                Poll::Ready(result) => result.expect("no error"),
+                Poll::Pending => return read,
+            }
+            read += buffer.filled().len();
+        }
+    }
 
     #[tokio::test]
     async fn others_have_their_turn_while_one_sends() {
         let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
         client.write_all(&[0; 10 * IN_A_ROW]).await.expect("there is room");
-        let registered = Connections::new(Arc::default()).admit();
-        let mut heard = Heard { stream: Stream::in_memory(server), registered, http2: None, in_a_row: 0 };
-        let cx = &mut Context::from_waker(Waker::noop());
+        let mut heard = heard(server);
+        let _body = heard.registered.state().request_begins();
         for _ in 0..9 {
-            let (mut bytes, mut read) = (vec![0; IN_A_ROW / 4], 0);
-            loop {
-                let mut buffer = ReadBuf::new(&mut bytes);
-                match Pin::new(&mut heard).poll_read(cx, &mut buffer) {
-                    Poll::Ready(result) => result.expect("no error"),
-                    Poll::Pending => break,
-                }
-                read += buffer.filled().len();
+            assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_head_is_read_slowly_and_what_follows_is_not() {
+        let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
+        client.write_all(&[0; 10 * IN_A_ROW]).await.expect("there is room");
+        let mut heard = heard(server);
+        for _ in 0..3 {
+            assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
+            assert_eq!(read_in_a_row(&mut heard), 0);
+            tokio::time::sleep(PAUSE - Duration::from_millis(2)).await;
+            assert_eq!(read_in_a_row(&mut heard), 0);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
+        let _body = heard.registered.state().request_begins();
+        for _ in 0..5 {
+            assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
+        }
+    }
+
+    /// Ours is closed, and the client has sent what nobody reads.
+    fn closed(server: DuplexStream) -> Io {
+        let heard = heard(server);
+        heard.registered.state().received();
+        Io { stream: TokioIo::new(heard), already_read: Bytes::new(), is_closed: true, linger: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_thrown_away_is_read_slowly() {
+        let (mut client, server) = tokio::io::duplex(IN_A_ROW);
+        let sent = async {
+            let mut sent = 0;
+            while sent < 64 << 20 && client.write_all(&[0; IN_A_ROW]).await.is_ok() {
+                sent += IN_A_ROW;
             }
-            assert_eq!(read, IN_A_ROW);
+            sent
+        };
+        let (sent, ()) = tokio::join!(sent, closed(server).linger());
+        let pauses = (LINGER.as_millis() / PAUSE.as_millis()) as usize;
+        assert!((pauses / 2 * IN_A_ROW..=(pauses + 2) * IN_A_ROW).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_waits_for_the_client_and_not_for_long() {
+        for (pause, waited) in [(300, 300), (5000, LINGER.as_millis())] {
+            let (client, server) = tokio::io::duplex(IN_A_ROW);
+            let before = Instant::now();
+            let leaves = async {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                drop(client);
+            };
+            tokio::select! {
+                () = closed(server).linger() => {}
+                () = async { leaves.await; std::future::pending().await } => {}
+            }
+            assert_eq!(before.elapsed().as_millis().abs_diff(waited) / 2, 0);
         }
     }
 }

@@ -12,6 +12,7 @@ mod info;
 mod io;
 mod leaving;
 mod moving;
+mod pace;
 mod patience;
 mod refusal;
 mod request;

@@ -113,6 +113,12 @@ impl ConnectionState {
         }
     }
 
+    /// The number of the request of HTTP/1 of which there is a part of the head.
+    pub(crate) fn head(&self) -> Option<u64> {
+        let is_head = self.awaited() == Awaited::Head && !self.is_upgrading();
+        is_head.then(|| self.requests.load(Relaxed) + 1)
+    }
+
     /// Whether the client has sent, or is sending, what nobody has read as part of a request.
     pub(crate) fn has_unread(&self) -> bool {
         self.in_head.load(Relaxed) || self.left_unread.load(Relaxed)

@@ -121,6 +121,11 @@ impl Outcome {
             }
             settle(&mut client, &served).await;
             sleep(LONG).await;
+            // An answer that is longer than the pipe comes in as many pieces.
+            while client.read() || client.can_write() {
+                settle(&mut client, &served).await;
+                sleep(LONG).await;
+            }
             settle(&mut client, &served).await;
             outcome.note(&mut client);
         }
