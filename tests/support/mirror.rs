@@ -45,6 +45,8 @@ impl Exchange {
 
     /// In chunks, and a trailer after them.
     pub(crate) fn chunked(target: &str, chunks: &[&str]) -> Self {
+        // An empty one would be the last.
+        let chunks: Vec<_> = chunks.iter().copied().filter(|chunk| !chunk.is_empty()).collect();
         let mut coded: String =
             chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
         coded += "0\r\nx-trailer: 12\r\n\r\n";
