@@ -47,6 +47,7 @@ pub(crate) use h2_frames::{
 };
 pub(crate) use http1::{Connection, Response};
 pub(crate) use http2::{Answer2, Http2, answer, more, reset};
+pub(crate) use mirror::{Exchange, Mirror, Talk, seen};
 pub(crate) use moved::{SIGNALS, is_stop, lives_on, moves_or_closes, says_close};
 pub(crate) use plan::Plan;
 pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder};
