@@ -33,6 +33,10 @@ const KEPT_MEMORY: u64 = 24 << 10;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 
+/// A client that waits longer without any attack is on a machine that has others to serve: what it waits for
+/// beside one tells nothing.
+const QUIET: Duration = Duration::from_millis(1);
+
 // ---- HTTP/1
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +115,7 @@ async fn streams_that_are_reset_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_the_server_is_made_to_reset() {
-    Siege::by(MadeReset).busy().ends_with(ENHANCE_YOUR_CALM).await;
+    Siege::by(MadeReset).ends_with(ENHANCE_YOUR_CALM).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,12 +135,12 @@ async fn a_head_that_is_larger_than_its_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pings() {
-    Siege::by(Flood::Pings).busy().leads_nowhere().await;
+    Siege::by(Flood::Pings).leads_nowhere().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_whose_answers_nobody_reads() {
-    Siege::by(Flood::Pings.unread()).busy().leads_nowhere().await;
+    Siege::by(Flood::Pings.unread()).leads_nowhere().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +150,7 @@ async fn settings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_whose_answers_nobody_reads() {
-    Siege::by(Flood::Settings.unread()).busy().leads_nowhere().await;
+    Siege::by(Flood::Settings.unread()).leads_nowhere().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,6 +236,29 @@ struct Siege<A> {
     environment: Vec<(&'static str, &'static str)>,
 }
 
+/// The 99th percentiles of a well-behaved client, one soon after the other.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    without: Duration,
+    elsewhere: Duration,
+    with: Duration,
+}
+
+impl Round {
+    fn times_its_own(&self) -> f64 {
+        micros(self.with) / micros(self.without)
+    }
+
+    /// What the machine leaves it beside the attack is never less than without.
+    fn times_the_machines(&self) -> f64 {
+        micros(self.with) / micros(self.elsewhere.max(self.without))
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
 /// What becomes of each of the attacker's connections.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
@@ -250,7 +277,8 @@ impl<A: Attack> Siege<A> {
         self
     }
 
-    /// Others get what it leaves of the machine: how long they wait is measured, and not judged.
+    /// Others get what the attacker itself leaves of the machine: they wait at most twice as long as beside the
+    /// same attack upon somebody who throws all away, and not as without any.
     fn busy(mut self) -> Self {
         self.is_busy = true;
         self
@@ -308,7 +336,8 @@ impl<A: Attack> Siege<A> {
         assert!(used.peak < self.cost << 10, "{used}");
     }
 
-    /// Rounds with and without, by turns, since a machine is never the same for long.
+    /// Rounds with and without, by turns, since a machine is never the same for long. Twice is what an attack
+    /// may cost the others; for a busy one, twice what it costs them upon somebody who throws all away.
     async fn slows_nobody(&self, site: &Site) {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
@@ -317,21 +346,28 @@ impl<A: Attack> Siege<A> {
             let attackers = self.begin(site.address);
             let with = site.latency().await;
             attackers.stop();
-            rounds.push((without, (elsewhere, with)));
+            rounds.push(Round { without, elsewhere, with });
         }
-        let median = |mut latencies: Vec<Duration>| {
-            latencies.sort();
-            latencies[ROUNDS / 2]
+        let middle = |of: fn(&Round) -> f64| {
+            let mut all: Vec<f64> = rounds.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all[ROUNDS / 2]
         };
-        let (without, beside): (_, Vec<_>) = rounds.into_iter().unzip();
-        let (elsewhere, with) = beside.into_iter().unzip();
-        let (without, elsewhere, with) = (median(without), median(elsewhere), median(with));
-        let ratio = with.as_secs_f64() / without.as_secs_f64();
+        let (own, machines) = (middle(Round::times_its_own), middle(Round::times_the_machines));
         eprintln!(
-            "p99 {without:?} without the attack, {with:?} beside it: {ratio:.2} times; \
-             {elsewhere:?} beside one upon somebody else"
+            "p99 {:.0} us without the attack, {:.0} beside it: {own:.2} times; {:.0} beside one upon somebody \
+             who throws all away: {machines:.2} times",
+            middle(|round| micros(round.without)),
+            middle(|round| micros(round.with)),
+            middle(|round| micros(round.elsewhere)),
         );
-        assert!(self.is_busy || ratio <= 2.0, "{ratio:.2} times");
+        let times = if self.is_busy { machines } else { own };
+        // What is not optimised is slow on its own account.
+        let is_judged = !cfg!(debug_assertions) && middle(|round| micros(round.without)) <= micros(QUIET);
+        assert!(!is_judged || times <= 2.0, "{times:.2} times");
+        if !is_judged {
+            eprintln!("not judged");
+        }
     }
 
     /// What is the attacker's own work: the latency beside the same attack upon somebody who throws all away.

@@ -52,7 +52,7 @@ const LONG: Duration = Duration::from_secs(600);
 pub fn connection(bytes: &[u8]) {
     let Ok(script) = Script::arbitrary(&mut Unstructured::new(bytes)) else { return };
     // Prior knowledge of HTTP/2 is for endless alone.
-    if script.bytes().starts_with(b"PRI ") {
+    if script.bytes().starts_with(b"PRI ") || begins_as_http2(&script) {
         return;
     }
     let bare = Outcome::of(&script, serve_by_hyper);
@@ -67,6 +67,17 @@ pub fn connection(bytes: &[u8]) {
         return;
     }
     verdict::compare(&script, &bare, &ours);
+}
+
+/// Whether the first bytes may be those of HTTP/2. Endless waits for more, and hyper, which would have looked at
+/// them, sees at once what is wrong with those that follow.
+fn begins_as_http2(script: &Script) -> bool {
+    let sent = script.steps.iter().filter_map(|step| match step {
+        Step::Send(text) => Some(text.bytes()),
+        _ => None,
+    });
+    let mut sent = sent.filter(|bytes| !bytes.is_empty());
+    sent.next().is_some_and(|first| b"PRI ".starts_with(&first))
 }
 
 /// What came of a script.
