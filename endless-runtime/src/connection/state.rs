@@ -152,9 +152,10 @@ impl ConnectionState {
         lock(&self.head_began).take().unwrap_or_else(Instant::now)
     }
 
-    /// Whether nothing is asked and nothing unanswered: fresh, between requests, or within a head.
+    /// Whether nothing is asked and nothing unanswered, by a service or by hyper itself: fresh, between requests,
+    /// or within a head.
     pub(crate) fn is_idle(&self) -> bool {
-        self.has_nothing_in_flight() && !self.unflushed.load(Relaxed)
+        self.has_nothing_in_flight() && !self.unflushed.load(Relaxed) && !self.writing.load(Relaxed)
     }
 
     /// Whether no request is being read or answered; what is answered may not be flushed.
@@ -262,8 +263,7 @@ impl ConnectionState {
             self.leave();
             return false;
         }
-        let busy = self.writing.load(Relaxed) || self.closing.load(Relaxed);
-        self.asks_for_head.load(Relaxed) && !busy
+        self.asks_for_head.load(Relaxed) && !self.closing.load(Relaxed)
     }
 
     /// Hyper wants to read: whether it may not, because what comes next is for another process to read.
