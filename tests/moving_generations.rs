@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{App, Client, Mark, Supervised, declarative, example, status};
+use support::{App, Client, Mark, Plan, Supervised, declarative, example, status};
 
 /// An upload of ten bytes, of which five were sent.
 async fn half_sent(address: SocketAddr) -> Client {
@@ -97,5 +97,36 @@ async fn the_log_and_the_status_say_how_many_have_moved() {
     let status = status(address).await;
     assert_eq!(status["servers"][0]["moved"], 2, "{status}");
     drop(clients);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_an_address_that_the_successor_has_not_leaves_as_in_a_stop() {
+    let mut command = Command::new(example("test_attributed"));
+    command.args(["127.0.0.1:0", "127.0.0.1:0"]);
+    let plan = Plan::of(&mut command);
+    let app = App::start(command);
+    let mut clients = Vec::new();
+    for address in app.addresses(2).await {
+        let address = address.parse().expect("an address");
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("/hello").await.status, 200);
+        clients.push((address, client));
+    }
+    plan.set("only 1");
+    let (mark, first) = (app.mark(), app.first_pid());
+    let successor = app.restart().await;
+    let line = app.wait_for_message(mark, "listening").await;
+    let kept: SocketAddr = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
+    assert_eq!(app.exit(first).await.code(), Some(0));
+    for (address, mut client) in clients {
+        match address == kept {
+            true => {
+                let answer = client.get("/hello").await;
+                assert_eq!(answer.header("x-pid"), Some(successor.to_string().as_str()));
+            }
+            false => client.closed().await,
+        }
+    }
     app.stop().await;
 }

@@ -10,8 +10,10 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{App, Mark, PATIENCE, Plan, UnixAnswer, example, restarts, unix_get, unix_load};
+use support::{App, Mark, PATIENCE, Plan, UnixAnswer, example, patiently, restarts, unix_get, unix_load};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 /// A folder for a socket, and the programs' working directory.
 struct Folder(TempDir);
@@ -231,4 +233,41 @@ async fn a_connections_ends_are_the_path_and_a_client_without_a_name() {
         app.restart().await;
     }
     app.stop().await;
+}
+
+/// Fresh, and between two requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_move_to_the_successor() {
+    let folder = Folder::new();
+    let app = folder.start().await;
+    let mut clients = Vec::new();
+    for asks_before in [false, true] {
+        let mut stream = UnixStream::connect(folder.socket()).await.expect("it is served");
+        if asks_before {
+            assert_eq!(asked_of(&mut stream).await, app.first_pid());
+        }
+        clients.push(stream);
+    }
+    // Accepted before it, so they are connections of the predecessor's.
+    folder.hello().await;
+    let successor = app.restart().await;
+    assert_eq!(app.exit(app.first_pid()).await.code(), Some(0));
+    for stream in &mut clients {
+        assert_eq!(asked_of(stream).await, successor);
+    }
+    app.stop().await;
+}
+
+/// Who has answered on this connection.
+async fn asked_of(stream: &mut UnixStream) -> u32 {
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("it reads");
+    let mut text = String::new();
+    while !text.ends_with("WORLD!") {
+        let mut bytes = [0; 1024];
+        let count = patiently(stream.read(&mut bytes)).await.expect("it answers");
+        assert!(count > 0, "closed after {text:?}");
+        text.push_str(std::str::from_utf8(&bytes[..count]).expect("text"));
+    }
+    let pid = text.lines().find_map(|line| line.strip_prefix("x-pid: "));
+    pid.and_then(|pid| pid.parse().ok()).expect("it names its process")
 }
