@@ -6,11 +6,11 @@
 #[test]
 fn accepted() {
     let cases = trybuild::TestCases::new();
-    cases.pass("tests/compile/*/pass/*.rs");
+    cases.pass("*/pass/*.rs");
 }
 
 #[test]
 fn refused() {
     let cases = trybuild::TestCases::new();
-    cases.compile_fail("tests/compile/*/fail/*.rs");
+    cases.compile_fail("*/fail/*.rs");
 }
