@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use nix::sys::signal::Signal;
-use support::{App, Client, Mark, PATIENCE, Plan, declarative, get, status, status_when};
+use support::{App, Client, Line, Mark, PATIENCE, Plan, declarative, get, status, status_when, successor_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restart_answers_with_the_successors_pid() {
@@ -95,12 +95,15 @@ async fn status_tells_of_a_restart_and_of_a_drain() {
     app.signal(app.first_pid(), Signal::SIGHUP);
     status_when(address, |status| status["state"] == "restarting").await;
     plan.set("");
-    app.wait_for_message(Mark::START, "handed over").await;
-    // Its post hooks run when it drains already.
-    app.wait_for(Mark::START, |line| line.text.contains("hook phase=post signal=SIGHUP"), PATIENCE).await;
+    let successor = successor_of(&app.wait_for_message(Mark::START, "handed over").await);
+
+    let mark = app.mark();
+    app.signal(successor, Signal::SIGTERM);
+    let draining = |line: &Line| line.message() == Some("draining") && line.pid("pid") == Some(successor);
+    app.wait_for(mark, draining, PATIENCE).await;
     let told: serde_json::Value = serde_json::from_slice(&client.get("/status").await.body).expect("JSON");
-    assert_eq!((&told["pid"], &told["state"]), (&app.first_pid().into(), &"draining".into()));
-    app.stop().await;
+    assert_eq!((&told["pid"], &told["state"]), (&successor.into(), &"draining".into()));
+    assert_eq!(app.exit(successor).await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

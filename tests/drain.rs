@@ -18,7 +18,7 @@ const LONG: &str = "1h";
 
 async fn start(idle_grace: &str) -> (App, SocketAddr) {
     let mut command = Command::new(example("test_declarative"));
-    command.env("ENDLESS_IDLE_GRACE", idle_grace);
+    command.env("ENDLESS_IDLE_GRACE", idle_grace).env("ENDLESS_HAMMER_TIME", LONG);
     let app = App::start(command);
     app.wait_for_message(Mark::START, "serving").await;
     let address = app.address().await;

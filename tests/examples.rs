@@ -250,23 +250,29 @@ async fn websocket_closes_quiet_sockets_at_a_restart_and_at_a_stop() {
     }
 }
 
-/// Each source asks again first on the connection that it has, whose last answer says so, and then on a new
-/// one.
+/// The source asks again on the connection that it has, which is the successor's; at a stop, the last answer on
+/// it says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_sent_events_are_neither_lost_nor_doubled() {
-    let app = anywhere("server_sent_events", Path::new("/"));
+    let mut command = Command::new(example("server_sent_events"));
+    command.env("ENDLESS_LISTEN", "127.0.0.1:0").env("ENDLESS_IDLE_GRACE", "1h");
+    let app = App::start(command);
     let mut source = EventSource::open(app.address().await, "/ticks").await;
     for _ in 0..restarts(3, 25) {
         source.hear().await;
+        let predecessor = app.serving_pid();
         app.restart().await;
         assert!(!source.hear_to_the_end().await);
+        assert_eq!(app.exit(predecessor).await.code(), Some(0));
         source.ask().await;
-        assert!(source.hear_to_the_end().await, "the predecessor answers its connections for the last time");
-        source.reconnect().await;
     }
     source.hear().await;
-    app.stop().await;
-    source.hear_to_the_end().await;
+    let last = app.serving_pid();
+    app.signal(last, Signal::SIGTERM);
+    assert!(!source.hear_to_the_end().await);
+    source.ask().await;
+    assert!(source.hear_to_the_end().await, "a process that stops answers its connections for the last time");
+    assert_eq!(app.exit(last).await.code(), Some(0));
     let first = source.heard[0];
     assert!(source.heard.iter().copied().eq((first..).take(source.heard.len())), "{:?}", source.heard);
 }

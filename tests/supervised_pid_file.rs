@@ -97,7 +97,7 @@ async fn it_is_where_the_generation_that_serves_wants_it() {
         fs::rename(folder.path("draft"), folder.path("app")).expect("our own folder");
     };
     ship("first.pid");
-    let mut command = declarative();
+    let mut command = Command::new(folder.path("app"));
     command.env("ENDLESS_PROGRAM", folder.path("app"));
     let service = Supervised::start(command).await;
     written(&folder.path("first.pid")).await;

@@ -1,5 +1,5 @@
 //! A client of server-sent events that does what a browser's `EventSource` does: when the stream ends, it
-//! asks again for what follows the last event.
+//! asks again for what follows the last event, on the connection that it has.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,6 @@ use super::raw::Raw;
 /// One source, for as long as somebody serves it.
 #[derive(Debug)]
 pub(crate) struct EventSource {
-    address: SocketAddr,
     path: &'static str,
     stream: Raw,
     /// The events' numbers, in the order in which they came.
@@ -17,7 +16,7 @@ pub(crate) struct EventSource {
 
 impl EventSource {
     pub(crate) async fn open(address: SocketAddr, path: &'static str) -> Self {
-        let mut source = Self { address, path, stream: Raw::connect(address).await, heard: Vec::new() };
+        let mut source = Self { path, stream: Raw::connect(address).await, heard: Vec::new() };
         source.ask().await;
         source
     }
@@ -42,12 +41,6 @@ impl EventSource {
         self.stream.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{accept}\r\n{last}\r\n")).await;
         let status = self.stream.take("\r\n").await;
         assert_eq!(status, "HTTP/1.1 200 OK\r\n");
-    }
-
-    /// Asks for what follows, on a new connection.
-    pub(crate) async fn reconnect(&mut self) {
-        self.stream = Raw::connect(self.address).await;
-        self.ask().await;
     }
 
     fn note(&mut self, text: &str) {

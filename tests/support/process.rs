@@ -428,7 +428,7 @@ impl Line {
         Mark(self.number + 1)
     }
 
-    fn pid(&self, name: &str) -> Option<u32> {
+    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
         self.field(name)?.parse().ok()
     }
 
