@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use support::faults::{Point, Points};
+use support::faults::{Point, Points, has_slept};
 use support::{
     App, Line, Mark, PATIENCE, Plan, Wire, alive, answering_pid, busy, caught_up, count, declarative,
     example, example_with, install, patiently, received, restarted, sent_by_another, supervised,
@@ -29,6 +29,8 @@ impl Site {
         let app = App::start(command);
         let supervisor = supervisor_of(&app).await;
         assert_eq!(supervisor, app.first_pid());
+        // It has heard that the first generation serves: a point of a restart is none of that one's.
+        patiently(has_slept(supervisor)).await;
         Self { app, supervisor, plan }
     }
 

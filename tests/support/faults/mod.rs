@@ -14,7 +14,7 @@ mod starts;
 mod table;
 
 pub(crate) use casualties::accepted_by;
-pub(crate) use fault::{Fault, Side};
+pub(crate) use fault::{Fault, Side, has_slept};
 pub(crate) use outcome::{Ended, Outcome, Restart, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};
 pub(crate) use row::{Row, run_all};
