@@ -43,7 +43,7 @@ hostile:
 # What may go wrong in a restart: the whole table three times, and what depends on a moment twenty times. With
 # ROW=WORDS, only rows with these words.
 faults:
-    for round in 1 2 3; do FULL=1 cargo test --locked --test faults_starting --test faults_messages --test faults_predecessor || exit 1; done
+    for round in 1 2 3; do FULL=1 cargo test --locked --test faults_starting --test faults_messages --test faults_predecessor --test faults_moving || exit 1; done
     FULL=1 TIMES=20 cargo test --locked --test faults --test faults_supervised -- --nocapture
 
 # Connections that live through restarts: every way to cut what goes over them, clients as they are in use, ten

@@ -1,5 +1,5 @@
-//! Server-sent events whose stream ends when the drain begins: an `EventSource` connects again by itself and
-//! says which event was its last, and the successor goes on after it.
+//! Server-sent events whose stream ends when the drain begins: an `EventSource` asks again by itself, over the same
+//! connection if it keeps it, and says which event was its last, and the successor goes on after it.
 //!
 //! ```text
 //! cargo run --example server_sent_events    # the first lines say the PID

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::channel::Channel;
-use super::message::{Batch, Committed, Message, Taken};
+use super::message::{Batch, Committed, Malformed, Message, Taken};
 use super::wire::ChannelError;
 use crate::future::BoxFuture;
 use crate::log::event;
@@ -52,24 +52,7 @@ fn taking(
             Taking { channel, servers, uncommitted: HashMap::new(), ahead: Vec::new(), taken: 0 };
         let mut others = JoinSet::new();
         let end = taking.run(heir.clone(), &mut others).await;
-        let Taking { channel, uncommitted, taken, .. } = taking;
-        match end {
-            End::PassedOn(errands) => {
-                // Whoever is there no more will notice that nobody takes anything.
-                if let Ok(socket) = channel.into_socket() {
-                    let _unheard = errands.send(Errand::Channel(socket));
-                }
-            }
-            End::Closed if uncommitted.is_empty() => {}
-            End::Closed => {
-                let lost = uncommitted.values().map(Vec::len).sum::<usize>();
-                event!(WARN, "the predecessor ended before it gave these connections up", connections = lost);
-            }
-            End::Broken(error) => event!(WARN, "no more connections are taken", reason = error),
-        }
-        if taken > 0 {
-            event!(INFO, "connections taken over", pid = getpid(), connections = taken);
-        }
+        taking.finish(end);
         while others.join_next().await.is_some() {}
     })
 }
@@ -92,6 +75,26 @@ enum End {
 }
 
 impl Taking {
+    /// Closes what is still the predecessor's.
+    fn finish(self, end: End) {
+        let Self { channel, uncommitted, taken, .. } = self;
+        match end {
+            // Whoever is there no more will notice that nobody takes anything.
+            End::PassedOn(errands) => match channel.into_socket() {
+                Ok(socket) => drop(errands.send(Errand::Channel(socket))),
+                Err(error) => event!(WARN, "no more connections are taken", reason = error),
+            },
+            End::Closed => match uncommitted.values().map(Vec::len).sum::<usize>() {
+                0 => {}
+                kept => event!(INFO, "the predecessor did not give these up", connections = kept),
+            },
+            End::Broken(error) => event!(WARN, "no more connections are taken", reason = error),
+        }
+        if taken > 0 {
+            event!(INFO, "connections taken over", pid = getpid(), connections = taken);
+        }
+    }
+
     async fn run(
         &mut self,
         mut heir: watch::Receiver<Option<mpsc::UnboundedSender<Errand>>>,
@@ -115,8 +118,8 @@ impl Taking {
                         }
                     }
                     Ok(Some(message)) => {
-                        if !self.on(message) {
-                            return End::Broken(ChannelError::DescriptorsLost);
+                        if let Err(malformed) = self.on(message) {
+                            return End::Broken(malformed.into());
                         }
                     }
                     Ok(None) => return End::Closed,
@@ -126,26 +129,30 @@ impl Taking {
         }
     }
 
-    /// Whether it could be understood.
-    fn on(&mut self, message: Message) -> bool {
+    /// # Errors
+    ///
+    /// Bytes that are missing, or more than anybody can have read.
+    fn on(&mut self, message: Message) -> Result<(), Malformed> {
         match message {
             Message::Ahead(bytes) => {
                 self.ahead.extend(bytes);
-                self.ahead.len() <= MAX_AHEAD
+                if self.ahead.len() > MAX_AHEAD {
+                    return Err(Malformed::Length(self.ahead.len()));
+                }
             }
-            Message::Move(batch) => self.install(batch),
+            Message::Move(batch) => self.install(batch)?,
             Message::Commit(Committed { batch }) => {
                 pause::at(Point::HeardCommit);
                 let newcomers = self.uncommitted.remove(&batch).unwrap_or_default();
                 self.taken += newcomers.len();
                 newcomers.into_iter().for_each(Newcomer::begin);
-                true
             }
-            _ => true,
+            _ => {}
         }
+        Ok(())
     }
 
-    fn install(&mut self, Batch { batch, connections, unread, bytes }: Batch) -> bool {
+    fn install(&mut self, Batch { batch, connections, unread, bytes }: Batch) -> Result<(), Malformed> {
         pause::at(Point::HeardMove);
         let mut all = take(&mut self.ahead);
         all.extend(bytes);
@@ -153,7 +160,7 @@ impl Taking {
         let (mut newcomers, mut refused) = (Vec::new(), Vec::new());
         for (place, ((note, socket), unread)) in connections.into_iter().zip(unread).enumerate() {
             if unread > all.len() {
-                return false;
+                return Err(Malformed::Batch);
             }
             // A connection lives longer than those that came with it.
             let unread = Bytes::copy_from_slice(&all.split_to(unread));
@@ -167,6 +174,6 @@ impl Taking {
         // The rest goes out when the next message is waited for.
         let _later = self.channel.flush_now();
         pause::at(Point::SaidTaken);
-        true
+        Ok(())
     }
 }
