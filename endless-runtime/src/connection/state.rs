@@ -172,8 +172,11 @@ impl ConnectionState {
         let number = self.requests.fetch_add(1, Relaxed) + 1;
         self.in_flight.fetch_add(1, Relaxed);
         self.in_head.store(false, Relaxed);
-        // Hyper has found where the next request begins: there is nothing left of the last one's body.
-        self.left_unread.store(false, Relaxed);
+        // Hyper has found where the next request begins: there is nothing left of the last one's body. The
+        // requests of HTTP/2, which never moves, are not one behind the other.
+        if !self.immovable.load(Relaxed) {
+            self.left_unread.store(false, Relaxed);
+        }
         if let Some(unanswered) = self.unanswered.get() {
             lock(unanswered).insert(number);
         }
