@@ -6,7 +6,10 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{App, Client, Kind, Load, Report, Running, Supervised, declarative, restarts, until_busy};
+use support::{
+    App, Client, Kind, Line, Load, Mark, PATIENCE, Report, Running, Supervised, alive, declarative,
+    patiently, restarts, until_busy,
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Of an upload: more than one read of the server's.
@@ -135,11 +138,22 @@ async fn idle_clients(app: &App) -> Vec<Client> {
 }
 
 async fn leaves_all_to(app: &App, clients: &mut [Client], predecessor: u32, successor: u32) {
-    assert_eq!(app.exit(predecessor).await.code(), Some(0));
+    let drained = |line: &Line| {
+        line.message() == Some("drained") && line.field("pid") == Some(&predecessor.to_string())
+    };
+    app.wait_for(Mark::START, drained, PATIENCE).await;
+    patiently(gone(predecessor)).await;
     for client in clients {
         assert!(client.is_quiet(), "closed, or told something");
         let answer = client.get("/hello").await;
         let pid = answer.header("x-pid").and_then(|pid| pid.parse().ok());
         assert_eq!((pid, answer.close), (Some(successor), false));
+    }
+}
+
+/// Whoever has started it reaps it, and may say nothing of one that ends well.
+async fn gone(pid: u32) {
+    while alive(pid) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

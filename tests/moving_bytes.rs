@@ -15,6 +15,9 @@ const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // ---- cut
 
+/// What an answer says whose request nobody has read to its end: the connection cannot move.
+const LAST: &str = "connection: close\r\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_request_may_be_cut_anywhere() {
     requests_may_be_cut_anywhere(Vec::new()).await;
@@ -343,7 +346,7 @@ async fn who_expects_100_continue_gets_it_once() {
 async fn who_expects_100_continue_and_is_not_read_gets_the_answer_and_the_end() {
     let mut mirror = Mirror::start().await;
     let headers = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", HIDDEN.len());
-    let exchange = Exchange::of("POST", "/unread?later", &headers, "").answered("", "unread");
+    let exchange = Exchange::of("POST", "/unread?later", &headers, "").answered(LAST, "unread");
     let mut talk = mirror.talk([exchange]).await;
     talk.send_all().await;
     mirror.has_heard(1).await;
@@ -478,7 +481,7 @@ async fn a_body_that_nobody_reads_to_its_end_ends_its_connection() {
     let mut mirror = Mirror::start().await;
     let mut talks = Vec::new();
     for Unread { framing, before, after } in unread_bodies() {
-        let exchange = Exchange::of("POST", "/unread?later", framing, &before).answered("", "unread");
+        let exchange = Exchange::of("POST", "/unread?later", framing, &before).answered(LAST, "unread");
         let mut talk = mirror.talk([exchange]).await;
         talk.send_all().await;
         talks.push((talk, after));
@@ -507,7 +510,7 @@ async fn a_whole_body_that_nobody_reads_is_no_request() {
         {
             let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
             let body = if framing.starts_with('C') { &body } else { &chunks };
-            let exchange = Exchange::of("POST", "/unread?later", &framing, body).answered("", "unread");
+            let exchange = Exchange::of("POST", "/unread?later", &framing, body).answered(LAST, "unread");
             let mut talk = mirror.talk([exchange]).await;
             talk.send_all().await;
             talks.push(talk);

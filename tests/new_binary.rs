@@ -52,7 +52,7 @@ async fn a_request_in_flight_is_finished_by_the_old_binary() {
     assert_eq!(version_now(&app).await, "B");
     let response = client.answer().await;
     assert_eq!((version(&response).as_str(), response.text().as_str()), ("A", "slept 2000"));
-    client.closed().await;
+    assert_eq!(version(&client.get("/hello").await), "B", "the connection has moved");
     assert!(app.exit(app.first_pid()).await.success());
     app.stop().await;
 }

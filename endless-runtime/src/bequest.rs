@@ -38,6 +38,7 @@ pub(crate) static BEQUESTS: Bequests = Bequests::new();
 /// supervisor need a descriptor for each.
 ///
 /// ```no_run
+/// # use endless_runtime as endless;
 /// use std::net::UdpSocket;
 ///
 /// fn socket() -> Result<UdpSocket, Box<dyn std::error::Error + Send + Sync>> {
