@@ -256,17 +256,13 @@ impl ConnectionState {
 
     /// Whether this is a boundary at which another process can go on: every answer is with the kernel, every
     /// body was read to its end, nobody closes, and hyper wants nothing but the next head. To be asked after each
-    /// poll. A connection whose last body was given up leaves: what hyper still reads of it is not to be told from
-    /// a request.
+    /// poll.
     pub(crate) fn can_move_now(&self) -> bool {
-        if !self.is_moving() || !self.is_idle() {
-            return false;
-        }
-        if self.left_unread.load(Relaxed) {
-            self.leave();
-            return false;
-        }
-        self.asks_for_head.load(Relaxed) && !self.closing.load(Relaxed)
+        self.is_moving()
+            && self.is_idle()
+            && self.asks_for_head.load(Relaxed)
+            && !self.left_unread.load(Relaxed)
+            && !self.closing.load(Relaxed)
     }
 
     /// Hyper wants to read: whether it may not, because what comes next is for another process to read.
