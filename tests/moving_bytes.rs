@@ -349,9 +349,7 @@ async fn who_expects_100_continue_and_is_not_read_gets_the_answer_and_the_end() 
     let exchange = Exchange::of("POST", "/unread?later", &headers, "").answered(LAST, "unread");
     let mut talk = mirror.talk([exchange]).await;
     talk.send_all().await;
-    mirror.has_heard(1).await;
-    let predecessor = mirror.app.serving_pid();
-    mirror.restart().await;
+    let predecessor = mirror.restart_having_heard(1).await;
     assert_eq!(talk.ends().await, [predecessor]);
     mirror.ends().await;
 }
@@ -447,9 +445,7 @@ async fn a_slow_reader_whose_body_is_unread_gets_all_of_it_and_the_end() {
     let mut talk =
         mirror.talk_slowly([large("POST", "Content-Length: 1000000\r\n", &HIDDEN.repeat(1000))]).await;
     talk.send_all().await;
-    mirror.has_heard(1).await;
-    let predecessor = mirror.app.serving_pid();
-    mirror.restart().await;
+    let predecessor = mirror.restart_having_heard(1).await;
     assert_eq!(talk.ends().await, [predecessor]);
     mirror.ends().await;
 }
@@ -486,9 +482,7 @@ async fn a_body_that_nobody_reads_to_its_end_ends_its_connection() {
         talk.send_all().await;
         talks.push((talk, after));
     }
-    mirror.has_heard(talks.len()).await;
-    let predecessor = mirror.app.serving_pid();
-    mirror.restart().await;
+    let predecessor = mirror.restart_having_heard(talks.len()).await;
     for (talk, after) in &mut talks {
         talk.answered(0).await;
         // It may be too late for the rest.
@@ -516,9 +510,7 @@ async fn a_whole_body_that_nobody_reads_is_no_request() {
             talks.push(talk);
         }
     }
-    mirror.has_heard(talks.len()).await;
-    let predecessor = mirror.app.serving_pid();
-    mirror.restart().await;
+    let predecessor = mirror.restart_having_heard(talks.len()).await;
     for talk in &mut talks {
         talk.answered(0).await;
         talk.raw.says_no_more().await;

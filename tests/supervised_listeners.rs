@@ -30,6 +30,16 @@ async fn addresses(service: &Supervised, count: usize) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().expect("a socket address")).collect()
 }
 
+/// The address of one more server, which serves.
+async fn late_server(service: &Supervised, plan: &Plan) -> SocketAddr {
+    let mark = service.mark();
+    plan.set("add 127.0.0.1:0");
+    let line = service.wait_for_message(mark, "listening").await;
+    let late = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
+    pid(late).await;
+    late
+}
+
 /// Whoever serves there.
 async fn pid(address: SocketAddr) -> u32 {
     let answer = get(address, "/hello").await;
@@ -75,11 +85,7 @@ async fn several_servers_are_all_inherited_by_who_replaces_the_dead() {
 async fn a_server_that_came_late_is_inherited_too() {
     let (command, plan) = program(1);
     let service = Supervised::start(command).await;
-    let mark = service.mark();
-    plan.set("add 127.0.0.1:0");
-    let line = service.wait_for_message(mark, "listening").await;
-    let late: SocketAddr = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
-    pid(late).await;
+    let late = late_server(&service, &plan).await;
     for _ in 0..2 {
         let serving = service.kill_serving().await;
         assert_eq!(pid(late).await, serving);
@@ -92,11 +98,7 @@ async fn a_server_that_came_late_is_inherited_too() {
 async fn one_that_comes_to_more_than_a_message_carries_is_inherited_too() {
     let (command, plan) = program(300);
     let service = Supervised::start(command).await;
-    let mark = service.mark();
-    plan.set("add 127.0.0.1:0");
-    let line = service.wait_for_message(mark, "listening").await;
-    let late: SocketAddr = line.field("address").and_then(|text| text.parse().ok()).expect("an address");
-    pid(late).await;
+    let late = late_server(&service, &plan).await;
     let serving = service.kill_serving().await;
     assert_eq!(pid(late).await, serving);
     service.terminate().await;

@@ -254,6 +254,14 @@ impl Mirror {
         successor
     }
 
+    /// Restarts once so many requests have reached a service; returns the predecessor, which answers them.
+    pub(crate) async fn restart_having_heard(&self, requests: usize) -> u32 {
+        self.has_heard(requests).await;
+        let predecessor = self.app.serving_pid();
+        self.restart().await;
+        predecessor
+    }
+
     async fn drains(&self, mark: Mark) {
         self.app.wait_for_message(mark, "draining").await;
     }
