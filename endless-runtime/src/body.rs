@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::connection::{Reading, Timer};
+use crate::connection::{Crumbs, Reading, Timer};
 use crate::error::BoxError;
 
 /// The body of a request.
@@ -62,7 +62,7 @@ enum Progress {
 
 #[derive(Debug)]
 enum Source {
-    Connection(Incoming),
+    Connection(Incoming, Crumbs<hyper::Error>),
     Memory(Option<Bytes>),
 }
 
@@ -88,15 +88,15 @@ impl Body {
             true => (Progress::Ended, None),
             false => (Progress::Unread, Some(begins())),
         };
-        Self { source: Source::Connection(incoming), progress, reading, deadline }
+        Self { source: Source::Connection(incoming, Crumbs::default()), progress, reading, deadline }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let incoming = match &mut self.source {
-            Source::Connection(incoming) => incoming,
+        let (incoming, crumbs) = match &mut self.source {
+            Source::Connection(incoming, crumbs) => (incoming, crumbs),
             Source::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
-        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(incoming), cx) {
+        if let Poll::Ready(frame) = crumbs.poll_frame(incoming, cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let late = match &mut self.deadline {
@@ -111,7 +111,7 @@ impl Body {
     /// Hyper's own body, for services written against it.
     pub(crate) fn into_incoming(self) -> Option<Incoming> {
         match self.source {
-            Source::Connection(incoming) => Some(incoming),
+            Source::Connection(incoming, _) => Some(incoming),
             Source::Memory(_) => None,
         }
     }
@@ -158,14 +158,14 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Connection(incoming) => incoming.is_end_stream(),
+            Source::Connection(incoming, crumbs) => crumbs.is_empty() && incoming.is_end_stream(),
             Source::Memory(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Connection(incoming) => incoming.size_hint(),
+            Source::Connection(incoming, crumbs) => crumbs.size_hint(incoming),
             Source::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
         }
     }

@@ -1,5 +1,5 @@
 //! How many frames a client of HTTP/2 may send that cost work and bring nothing: pings, settings, resets and
-//! their like.
+//! their like, and heads that are larger than honest ones are.
 //!
 //! A read brings hundreds of them at a time, and the connection's task works through them in one go, while
 //! every other connection waits. So they are allowed at a rate, and beyond that the connection is not read:
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HTTP2_PREFACE;
-use super::heads::{DATA, END_STREAM, HEADERS, Head, Heads};
+use super::heads::{CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
 use super::timer::Timer;
 
 /// So many at once, and then so many a second.
@@ -20,29 +20,74 @@ const RATE: f64 = 1000.0;
 /// And one more for so many bytes that the client takes, whose windows it must open as it goes.
 const BYTES_FOR_ONE: f64 = 256.0;
 
+/// What is more than this of a request's head costs more than it is worth: a byte of it may stand for
+/// thousands (RFC 7541, section 6.1).
+const USUAL_HEAD: usize = 4 << 10;
+
+/// So many bytes of that at once, and so many a second.
+const LARGE_HEADS: f64 = (64 << 10) as f64;
+const LARGE_HEADS_RATE: f64 = (1600 << 10) as f64;
+
 /// What was read of a connection's frames, and what may still be.
 pub(super) struct Frames {
     heads: Heads,
-    /// How many frames more are free; below 0, nothing is read until it is 0 again.
-    left: f64,
-    /// When it was filled up last.
-    since: Instant,
-    timer: Option<Timer>,
+    bring_nothing: Allowance,
+    large_heads: Allowance,
 }
 
 impl Frames {
     /// Of a connection of which these bytes were read.
     pub(super) fn after(read: &[u8]) -> Self {
-        let since = Instant::now();
-        let mut frames = Self { heads: Heads::after(HTTP2_PREFACE.len()), left: RATE, since, timer: None };
+        let mut frames = Self {
+            heads: Heads::after(HTTP2_PREFACE.len()),
+            bring_nothing: Allowance::new(RATE, RATE),
+            large_heads: Allowance::new(LARGE_HEADS, LARGE_HEADS_RATE),
+        };
         frames.received(read);
         frames
     }
 
     /// Ready when more may be read.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.bring_nothing.poll_some(cx));
+        self.large_heads.poll_some(cx)
+    }
+
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        let Self { heads, bring_nothing, large_heads } = self;
+        heads.pass(bytes, |head| {
+            bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
+            large_heads.left -= beyond_the_usual(head) as f64;
+        });
+        bring_nothing.fill_up_if_used();
+        large_heads.fill_up_if_used();
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bring_nothing.add(bytes as f64 / BYTES_FOR_ONE);
+    }
+}
+
+/// What a client may have at once, and more of it as time goes by.
+struct Allowance {
+    most: f64,
+    per_second: f64,
+    /// Below 0, nothing is read until it is 0 again.
+    left: f64,
+    /// When it was filled up last.
+    since: Instant,
+    timer: Option<Timer>,
+}
+
+impl Allowance {
+    fn new(most: f64, per_second: f64) -> Self {
+        Self { most, per_second, left: most, since: Instant::now(), timer: None }
+    }
+
+    /// Ready when there is some.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.left < 0.0 {
-            let debt = Duration::from_secs_f64(-self.left / RATE);
+            let debt = Duration::from_secs_f64(-self.left / self.per_second);
             let timer = self.timer.get_or_insert_with(|| Timer::after(debt));
             ready!(timer.poll_over(cx));
             self.timer = None;
@@ -51,22 +96,20 @@ impl Frames {
         Poll::Ready(())
     }
 
-    pub(super) fn received(&mut self, bytes: &[u8]) {
-        let left = &mut self.left;
-        self.heads.pass(bytes, |head| *left -= if brings_nothing(head) { 1.0 } else { 0.0 });
+    fn fill_up_if_used(&mut self) {
         if self.left < 0.0 {
             self.fill_up();
         }
     }
 
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.left = RATE.min(self.left + bytes as f64 / BYTES_FOR_ONE);
-    }
-
     fn fill_up(&mut self) {
         let now = Instant::now();
-        self.left = RATE.min(self.left + (now - self.since).as_secs_f64() * RATE);
+        self.add((now - self.since).as_secs_f64() * self.per_second);
         self.since = now;
+    }
+
+    fn add(&mut self, some: f64) {
+        self.left = self.most.min(self.left + some);
     }
 }
 
@@ -76,6 +119,15 @@ fn brings_nothing(head: Head) -> bool {
         DATA => head.length == 0 && head.flags & END_STREAM == 0,
         HEADERS => false,
         _ => true,
+    }
+}
+
+/// How many bytes of a head there are more than usual. It is continued where a frame was too short for it.
+fn beyond_the_usual(head: Head) -> usize {
+    match head.kind {
+        HEADERS => head.length.saturating_sub(USUAL_HEAD),
+        CONTINUATION => head.length,
+        _ => 0,
     }
 }
 
@@ -104,7 +156,7 @@ mod tests {
         let bytes = [frame(PING, 0, 8), frame(DATA, 0, 300), frame(DATA, 0, 0), frame(HEADERS, 5, 20)];
         let mut frames = frames();
         frames.received(&[bytes.concat(), frame(DATA, END_STREAM, 0), frame(4, 0, 0)].concat());
-        assert_eq!(frames.left, RATE - 3.0);
+        assert_eq!(frames.bring_nothing.left, RATE - 3.0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -115,6 +167,17 @@ mod tests {
         frames.received(&frame(PING, 0, 8).repeat(500));
         let delay = delay(&mut frames).await;
         assert!(delay >= Duration::from_millis(500) && delay < Duration::from_millis(510), "{delay:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_heads_are_read_slowly_and_others_are_not() {
+        let mut frames = frames();
+        (0..100_000).for_each(|_| frames.received(&frame(HEADERS, 5, USUAL_HEAD)));
+        assert_eq!(delay(&mut frames).await, Duration::ZERO);
+        // 64 KiB at once, and 160 more.
+        frames.received(&[frame(HEADERS, 0, 16 << 10), frame(CONTINUATION, 0, 212 << 10)].concat());
+        let delay = delay(&mut frames).await;
+        assert!(delay >= Duration::from_millis(100) && delay < Duration::from_millis(110), "{delay:?}");
     }
 
     #[tokio::test(start_paused = true)]

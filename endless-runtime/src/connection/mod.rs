@@ -3,6 +3,7 @@
 //! HTTP/1 and HTTP/2 are told apart here rather than by hyper-util, because how a connection leaves differs
 //! between the two and needs hyper's connection at hand.
 
+mod crumbs;
 mod farewell;
 mod frames;
 mod heads;
@@ -29,6 +30,7 @@ use http::StatusCode;
 
 use crate::config::Limits;
 use crate::service::HttpService;
+pub(crate) use crumbs::Crumbs;
 pub use info::ConnectInfo;
 use io::Io;
 pub(crate) use moving::{Arrival, Past};
