@@ -141,7 +141,7 @@ fn without_persistence(text: &str) -> String {
 fn is_refusal(head: &str) -> bool {
     ["400 Bad Request", "431 Request Header Fields Too Large"]
         .iter()
-        .any(|status| head[2..].starts_with(status))
+        .any(|status| head.get(2..).is_some_and(|rest| rest.starts_with(status)))
 }
 
 fn without(text: &str, beginnings: &[&str]) -> String {
