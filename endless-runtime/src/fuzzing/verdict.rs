@@ -80,7 +80,10 @@ impl Verdict<'_> {
             true => !head.contains("\r\nconnection: keep-alive\r\n"),
             false => head.contains("\r\nconnection: close\r\n"),
         };
-        self.hold(first.is_none_or(says_close), "an answer does not say that it is the last");
+        // What of hyper's own fits into the pipe at the end is cut for both.
+        let is_cut = |head: &str| !head.ends_with("\r\n\r\n") && self.bare.closed == self.ours.closed;
+        let is_well = first.is_none_or(|head| says_close(head) || is_cut(head));
+        self.hold(is_well, "an answer does not say that it is the last");
         self.hold(more.is_none(), "there is an answer after the last one");
     }
 
