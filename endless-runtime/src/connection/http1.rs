@@ -8,11 +8,10 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use hyper::server::conn::http1::{Builder, Connection, Parts, UpgradeableConnection};
 
-use super::Terms;
 use super::io::Io;
 use super::leaving::IdleGrace;
 use super::moving;
-use super::patience::Patience;
+use super::quiet::{Idleness, Quiet};
 use super::request::Requests;
 use super::state::{Awaited, ConnectionState};
 use crate::config::Limits;
@@ -30,15 +29,15 @@ const HYPERS_BUFFER: usize = 8192 + 4096 * 100;
 /// within it is answered with `Connection: close`.
 ///
 /// A client that is late with a head is told so; one that is late with anything else is left.
-pub(super) async fn serve<S: HttpService>(
-    mut io: Io,
-    mut requests: Requests<S>,
-    terms: Terms,
-    mut patience: Patience,
-) {
+///
+/// One that idles for long enough is given back.
+pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
+    let Quiet { mut io, mut requests, mut patience } = quiet;
+    let terms = *requests.terms();
     let state = Arc::clone(io.state());
     let builder = builder(terms.limits);
     let mut grace = IdleGrace::new(terms.idle_grace);
+    let mut idleness = Idleness::default();
     loop {
         let connection = builder.serve_connection(io, requests);
         let mut served = Served::Plain { connection, is_done: false };
@@ -57,25 +56,41 @@ pub(super) async fn serve<S: HttpService>(
             if state.is_idle() {
                 state.leave_if_stuck();
             }
+            if idleness.poll_over(state.awaited(), cx).is_ready() {
+                state.quiet_down();
+                let ended = served.poll(&state, cx);
+                match state.is_quiet() {
+                    _ if ended.is_ready() => return Poll::Ready(End::Over),
+                    true => return Poll::Ready(End::Idles),
+                    // Hyper was kept from reading, so it must be asked again.
+                    false => cx.waker().wake_by_ref(),
+                }
+                idleness = Idleness::after_long();
+            }
             ready!(leaving);
             grace.poll_over(state.is_idle(), cx).map(|()| End::Over)
         });
         let end = end.await;
-        let Some(Parts { io: whole, read_buf, service, .. }) = served.into_parts() else { return };
+        let Parts { io: whole, read_buf, service, .. } = served.into_parts()?;
         match end {
             // Without a byte of a head, what has come was the rest of a body that nobody reads.
             End::Late(Awaited::Head) if !read_buf.is_empty() => {
                 drop(read_buf);
-                return whole.refuse(StatusCode::REQUEST_TIMEOUT).await;
+                whole.refuse(StatusCode::REQUEST_TIMEOUT).await;
+                return None;
             }
             End::Over | End::Late(_) => {
                 drop(read_buf);
-                return whole.linger().await;
+                whole.linger().await;
+                return None;
             }
-            End::Moves => match moving::give(whole, read_buf, true, patience.since()).await {
-                Some(stays) => (io, requests) = (stays, service),
-                None => return,
-            },
+            End::Moves => {
+                io = moving::give(whole, read_buf, true, patience.since()).await?;
+                requests = service;
+            }
+            End::Idles => {
+                return Some(Quiet { io: whole.with_unread(read_buf), requests: service, patience });
+            }
         }
     }
 }
@@ -86,6 +101,8 @@ enum End {
     Late(Awaited),
     /// It is between two requests, and another process is to go on with it.
     Moves,
+    /// It is between two requests, and has been for a while.
+    Idles,
 }
 
 /// Hyper's connection, which may be handed over only where the answer says so.

@@ -8,11 +8,8 @@ use std::task::Poll;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Terms;
-use super::io::Io;
 use super::leaving::IdleGrace;
-use super::patience::Patience;
-use super::request::Requests;
+use super::quiet::Quiet;
 use super::state::Awaited;
 use crate::config::Limits;
 use crate::service::HttpService;
@@ -26,12 +23,9 @@ use crate::service::HttpService;
 /// after the service is done with it: the connection ends by itself when all is taken.
 ///
 /// A connection without a request for `idle_timeout` is asked to leave.
-pub(super) async fn serve<S: HttpService>(
-    mut io: Io,
-    requests: Requests<S>,
-    terms: Terms,
-    mut patience: Patience,
-) {
+pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
+    let Quiet { mut io, requests, mut patience } = quiet;
+    let terms = *requests.terms();
     io.speaks_http2();
     let state = Arc::clone(io.state());
     if terms.limits.write_timeout.is_some() {

@@ -33,7 +33,7 @@ pub(crate) struct Io {
     already_read: Bytes,
     /// Our side.
     is_closed: bool,
-    linger: Option<Linger>,
+    linger: Option<Box<Linger>>,
 }
 
 impl Io {
@@ -57,6 +57,12 @@ impl Io {
         self.already_read = bytes;
     }
 
+    /// With `read` before what was given back.
+    pub(crate) fn with_unread(mut self, read: Bytes) -> Self {
+        self.already_read = joined(read, self.take_back());
+        self
+    }
+
     /// The connection without anything that reads or writes, and what was read of it.
     pub(crate) fn into_parts(self) -> (Stream, Registered, Bytes) {
         let Heard { stream, registered, .. } = self.stream.into_inner();
@@ -72,7 +78,7 @@ impl Io {
     pub(crate) fn speaks_http2(&mut self) {
         self.state().cannot_move();
         let frames = Frames::after(&self.already_read);
-        self.stream.inner_mut().http2 = Some((frames, Farewell::default()));
+        self.stream.inner_mut().http2 = Some(Box::new((frames, Farewell::default())));
     }
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
@@ -99,6 +105,20 @@ impl Io {
         }
     }
 
+    /// Ready when anything has come, be it the connection's end, which whoever reads next is told of again.
+    pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.already_read.is_empty() {
+            return Poll::Ready(());
+        }
+        let mut bytes = [const { MaybeUninit::uninit() }; 4096];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        let heard = ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer));
+        if heard.is_ok() {
+            self.already_read = Bytes::copy_from_slice(buffer.filled());
+        }
+        Poll::Ready(())
+    }
+
     /// Ready when the client has closed its side. What it sends instead is kept, and nothing is read behind it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.already_read.is_empty() {
@@ -119,7 +139,7 @@ impl Io {
         if !self.state().has_unread() {
             return Poll::Ready(());
         }
-        let linger = self.linger.get_or_insert_with(Linger::new);
+        let linger = self.linger.get_or_insert_with(Box::default);
         linger.poll_over(&mut self.stream.inner_mut().stream, cx)
     }
 }
@@ -190,17 +210,28 @@ impl Write for Io {
     }
 }
 
+/// Of both, in memory of their own where there is anything: however short, each may keep a whole buffer.
+pub(super) fn joined(first: Bytes, then: Bytes) -> Bytes {
+    match (first.is_empty(), then.is_empty()) {
+        (true, true) => Bytes::new(),
+        (false, true) => first,
+        (_, false) => [&first[..], &then[..]].concat().into(),
+    }
+}
+
 /// What the client still sends is thrown away.
 struct Linger {
     end: Timer,
     pace: Pace,
 }
 
-impl Linger {
-    fn new() -> Self {
+impl Default for Linger {
+    fn default() -> Self {
         Self { end: Timer::after(LINGER), pace: Pace::default() }
     }
+}
 
+impl Linger {
     fn poll_over(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
         let mut dropped = [const { MaybeUninit::uninit() }; IN_A_ROW / 4];
         while self.end.poll_over(cx).is_pending() {
@@ -220,7 +251,7 @@ struct Heard {
     stream: Stream,
     registered: Registered,
     head: PaceOfHead,
-    http2: Option<(Frames, Farewell)>,
+    http2: Option<Box<(Frames, Farewell)>>,
     /// How much was read since others had their turn.
     in_a_row: usize,
 }
@@ -231,7 +262,8 @@ impl Heard {
     }
 
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((frames, _)) = &mut self.http2 {
+        if let Some(http2) = &mut self.http2 {
+            let (frames, _) = &mut **http2;
             return frames.poll_ready(cx);
         }
         let pace = self.head.of(self.registered.state().head());
@@ -245,7 +277,8 @@ impl Heard {
         if !bytes.is_empty() {
             state.received();
         }
-        if let Some((frames, _)) = &mut self.http2 {
+        if let Some(http2) = &mut self.http2 {
+            let (frames, _) = &mut **http2;
             frames.received(bytes);
         } else if let Some(pace) = self.head.of(state.head()) {
             pace.read(bytes.len());
@@ -254,7 +287,8 @@ impl Heard {
 
     /// So much of these was sent.
     fn sent(&mut self, mut count: usize, slices: &[io::IoSlice<'_>]) {
-        let Some((frames, farewell)) = &mut self.http2 else { return };
+        let Some(http2) = &mut self.http2 else { return };
+        let (frames, farewell) = &mut **http2;
         frames.sent(count);
         for slice in slices {
             let some = count.min(slice.len());

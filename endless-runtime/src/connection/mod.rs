@@ -15,17 +15,19 @@ mod leaving;
 mod moving;
 mod pace;
 mod patience;
+mod quiet;
 mod refusal;
 mod request;
 mod state;
 mod timer;
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 
 use crate::config::Limits;
@@ -35,6 +37,7 @@ pub use info::ConnectInfo;
 use io::Io;
 pub(crate) use moving::{Arrival, Past};
 use patience::Patience;
+use quiet::{End, Quiet};
 #[cfg(any(test, fuzzing))]
 pub(crate) use refusal::refusal;
 use request::Requests;
@@ -62,48 +65,90 @@ pub(crate) struct Terms {
 }
 
 /// Serves a connection until its end, or until the successor does.
-pub(crate) async fn serve<S: HttpService>(arrival: Arrival, service: S, terms: Terms) {
+///
+/// While it idles, it is a [`Quiet`] one: all that is needed to serve it lives on the heap, and only meanwhile.
+pub(crate) fn serve<S: HttpService>(
+    arrival: Arrival,
+    service: S,
+    terms: Terms,
+) -> impl Future<Output = ()> + Send {
     let Arrival { stream, registered, past } = arrival;
     let info = terms.connect_info.then(|| ConnectInfo::of(&stream));
     let state = Arc::clone(registered.state());
     if !past.unread.is_empty() {
         state.received();
     }
-    let mut patience = Patience::new(&state, terms.limits, past.since);
+    let patience = Patience::new(&state, terms.limits, past.since);
     let mut io = Io::new(stream, registered);
     io.give_back(past.unread);
+    let mut quiet = Quiet { io, requests: Requests::new(service, state, terms, info), patience };
+    let mut protocol = past.http1.then_some(Protocol::Http1);
+    async move {
+        loop {
+            match quiet.until_heard(terms.idle_grace).await {
+                End::Heard => {}
+                End::Moves => match Box::pin(quiet.give(protocol)).await {
+                    Some(stays) => {
+                        quiet = stays;
+                        continue;
+                    }
+                    None => return,
+                },
+                End::Over => return,
+            }
+            match Box::pin(speak(quiet, protocol)).await {
+                Some(is_quiet) => quiet = is_quiet,
+                None => return,
+            }
+            protocol = Some(Protocol::Http1);
+        }
+    }
+}
+
+/// Serves until the end, or until an HTTP/1 connection idles again.
+async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protocol>) -> Option<Quiet<S>> {
+    if protocol.is_none() {
+        (quiet, protocol) = first_bytes(quiet).await?;
+    }
+    match protocol? {
+        Protocol::Http1 => http1::serve(quiet).await,
+        Protocol::Http2 => {
+            http2::serve(quiet).await;
+            None
+        }
+    }
+}
+
+/// Finds out what is spoken, unless the connection ends, or goes to the successor before.
+async fn first_bytes<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Option<Protocol>)> {
+    let grace = quiet.requests.terms().idle_grace;
+    let state = Arc::clone(quiet.io.state());
     let left = async {
         state.leaving().await;
-        tokio::time::sleep(terms.idle_grace).await;
+        tokio::time::sleep(grace).await;
     };
     let mut left = pin!(left);
-    let protocol = loop {
-        if past.http1 {
-            break Protocol::Http1;
-        }
-        let mut first = BytesMut::from(io.take_back());
+    loop {
+        let mut first = BytesMut::from(quiet.io.take_back());
         let beginning = tokio::select! {
             biased;
             () = state.moving() => Beginning::Moves,
-            protocol = find_protocol(&mut io, &mut first) => protocol.map_or(Beginning::Over, Beginning::With),
-            late = patience.late() => Beginning::Late(late),
+            protocol = find_protocol(&mut quiet.io, &mut first) => {
+                protocol.map_or(Beginning::Over, Beginning::With)
+            }
+            late = quiet.patience.late() => Beginning::Late(late),
             () = &mut left => Beginning::Over,
         };
-        io.give_back(first.freeze());
+        quiet.io.give_back(first.freeze());
         match beginning {
-            Beginning::With(protocol) => break protocol,
-            Beginning::Late(Awaited::Head) => return io.refuse(StatusCode::REQUEST_TIMEOUT).await,
-            Beginning::Late(_) | Beginning::Over => return,
-            Beginning::Moves => match moving::give(io, Bytes::new(), false, patience.since()).await {
-                Some(stays) => io = stays,
-                None => return,
-            },
+            Beginning::With(protocol) => return Some((quiet, Some(protocol))),
+            Beginning::Late(Awaited::Head) => {
+                quiet.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
+                return None;
+            }
+            Beginning::Late(_) | Beginning::Over => return None,
+            Beginning::Moves => quiet = quiet.give(None).await?,
         }
-    };
-    let requests = Requests::new(service, Arc::clone(&state), terms, info);
-    match protocol {
-        Protocol::Http1 => http1::serve(io, requests, terms, patience).await,
-        Protocol::Http2 => http2::serve(io, requests, terms, patience).await,
     }
 }
 
@@ -155,7 +200,81 @@ fn protocol_of(first: &[u8]) -> Option<Protocol> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::body::Body;
+    use crate::listener::Stream;
+
+    /// Both sides of a connection that nobody has said anything on.
+    fn quiet() -> (Quiet<impl HttpService>, DuplexStream) {
+        let (client, server) = tokio::io::duplex(1024);
+        let service = crate::service_fn(async |request: Request<Body>| {
+            Ok::<_, Infallible>(Response::new(request.uri().path().to_owned()))
+        });
+        let registered = Connections::new(Arc::default()).admit();
+        let state = Arc::clone(registered.state());
+        let limits = Limits { max_header_bytes: 8192, ..Limits::default() };
+        let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
+        let patience = Patience::new(&state, limits, Instant::now());
+        let io = Io::new(Stream::in_memory(server), registered);
+        (Quiet { io, requests: Requests::new(service, state, terms, None), patience }, client)
+    }
+
+    async fn ask(client: &mut DuplexStream, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("there is room");
+    }
+
+    async fn answer(client: &mut DuplexStream, path: &str) {
+        let mut answer = String::new();
+        while !answer.ends_with(path) {
+            let mut some = [0; 1024];
+            let count = client.read(&mut some).await.expect("an answer");
+            assert_ne!(count, 0, "{answer:?}");
+            answer.push_str(str::from_utf8(&some[..count]).expect("text"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_idles_becomes_quiet_again_and_goes_on() {
+        let (mut quiet, mut client) = quiet();
+        for path in ["/first", "/second"] {
+            ask(&mut client, path).await;
+            let heard = quiet.until_heard(Duration::ZERO).await;
+            assert!(matches!(heard, End::Heard));
+            let (again, ()) = tokio::join!(speak(quiet, Some(Protocol::Http1)), answer(&mut client, path));
+            quiet = again.expect("it is still open");
+        }
+        drop(client);
+        assert!(matches!(quiet.until_heard(Duration::ZERO).await, End::Heard), "its end too");
+        assert!(speak(quiet, Some(Protocol::Http1)).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_not_quiet() {
+        let (quiet, mut client) = quiet();
+        client.write_all(b"GET /ha").await.expect("there is room");
+        let idles = tokio::time::timeout(Duration::from_secs(3600), speak(quiet, Some(Protocol::Http1)));
+        assert!(idles.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_quiet_one_costs_next_to_nothing() {
+        let registered = Connections::new(Arc::default()).admit();
+        let (_client, server) = tokio::io::duplex(1);
+        let arrival = Arrival { stream: Stream::in_memory(server), registered, past: Past::none() };
+        let service =
+            crate::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(String::new())));
+        let limits = Limits::default();
+        let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
+        let bytes = size_of_val(&serve(arrival, service, terms));
+        assert!(bytes <= 1024, "{bytes}");
+    }
 
     #[test]
     fn the_protocol_is_known_at_the_first_byte_that_differs() {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::io::Io;
+use super::io::{Io, joined};
 use super::state::Registered;
 use crate::listener::Stream;
 use crate::moving::{Moving, MovingNote};
@@ -64,13 +64,4 @@ fn stayed(stream: Stream, registered: Registered, unread: Bytes) -> Io {
     let mut io = Io::new(stream, registered);
     io.give_back(unread);
     io
-}
-
-fn joined(first: Bytes, then: Bytes) -> Bytes {
-    if then.is_empty() {
-        return first;
-    }
-    let mut both = BytesMut::from(&first[..]);
-    both.extend_from_slice(&then);
-    both.freeze()
 }

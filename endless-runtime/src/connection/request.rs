@@ -41,6 +41,10 @@ impl<S> Requests<S> {
         Self { service: RefCell::new(service), connection, terms, info }
     }
 
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// What the service is not asked.
     fn own_answer<B>(&self, request: &Request<Incoming>) -> Option<Response<Option<B>>> {
         let refused = refusal(request).map(|status| refused(status, request.version()));

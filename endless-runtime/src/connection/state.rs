@@ -41,6 +41,8 @@ pub(crate) struct ConnectionState {
     course: AtomicU8,
     /// It has become something that cannot go to another process.
     immovable: AtomicBool,
+    /// It has idled, and hyper is to give it back.
+    quiets_down: AtomicBool,
     /// Hyper waits for the next request's head, and is kept from reading it: it may be another process's.
     asks_for_head: AtomicBool,
     /// Something of an answer waits to be written, whether a service has made it or hyper.
@@ -258,16 +260,32 @@ impl ConnectionState {
     /// body was read to its end, nobody closes, and hyper wants nothing but the next head. To be asked after each
     /// poll.
     pub(crate) fn can_move_now(&self) -> bool {
-        self.is_moving()
-            && self.is_idle()
+        self.is_moving() && self.is_at_boundary()
+    }
+
+    fn is_at_boundary(&self) -> bool {
+        self.is_idle()
             && self.asks_for_head.load(Relaxed)
             && !self.left_unread.load(Relaxed)
             && !self.closing.load(Relaxed)
     }
 
+    /// Asks hyper for a connection that has idled: in the next poll it may not read.
+    pub(crate) fn quiet_down(&self) {
+        self.asks_for_head.store(false, Relaxed);
+        self.quiets_down.store(true, Relaxed);
+    }
+
+    /// Whether hyper can give it back. To be asked after that poll; afterwards it may read.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiets_down.store(false, Relaxed);
+        self.is_at_boundary() && !self.is_upgrading()
+    }
+
     /// Hyper wants to read: whether it may not, because what comes next is for another process to read.
     pub(crate) fn holds_back(&self) -> bool {
-        let holds_back = self.is_moving() && self.has_nothing_in_flight() && !self.left_unread.load(Relaxed);
+        let is_wanted = self.is_moving() || self.quiets_down.load(Relaxed);
+        let holds_back = is_wanted && self.has_nothing_in_flight() && !self.left_unread.load(Relaxed);
         if holds_back {
             self.asks_for_head.store(true, Relaxed);
         }

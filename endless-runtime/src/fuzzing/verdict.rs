@@ -127,9 +127,19 @@ fn answers(text: &str) -> impl Iterator<Item = &str> {
     heads.filter(|head| !status_is(head, "100"))
 }
 
+/// Hyper says what it refuses by itself in the version of the last request, and a connection that was quiet in
+/// between has forgotten that.
 pub(super) fn without_date(text: &str) -> String {
-    without(text, &["date: "])
+    let refused = |text: String, status: &str| {
+        let (old, new) =
+            (format!("HTTP/1.0 {status}\r\n"), format!("HTTP/1.1 {status}\r\nconnection: close\r\n"));
+        text.replace(&old, &new)
+    };
+    REFUSALS.into_iter().fold(without(text, &["date: "]), refused)
 }
+
+/// Of hyper's own.
+const REFUSALS: [&str; 2] = ["400 Bad Request", "431 Request Header Fields Too Large"];
 
 /// Also without hyper's own answers to heads that are none, which it may put into the middle of the body
 /// before them, or cut.
@@ -142,9 +152,7 @@ fn without_persistence(text: &str) -> String {
 }
 
 fn is_refusal(head: &str) -> bool {
-    ["400 Bad Request", "431 Request Header Fields Too Large"]
-        .iter()
-        .any(|status| head.get(2..).is_some_and(|rest| rest.starts_with(status)))
+    REFUSALS.iter().any(|status| head.get(2..).is_some_and(|rest| rest.starts_with(status)))
 }
 
 fn without(text: &str, beginnings: &[&str]) -> String {

@@ -1,0 +1,144 @@
+//! Connections that idle.
+//!
+//! Hyper keeps a parser, a buffer of 8 KiB and the room for a request's future for a connection on which
+//! nothing happens, and most connections of a service idle most of the time. One that has done so for a moment
+//! gives all that back and is quiet, no more than its socket and its time-outs, until something comes. So is
+//! one that has just been accepted.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::io::Io;
+use super::leaving::IdleGrace;
+use super::patience::Patience;
+use super::request::Requests;
+use super::state::Awaited;
+use super::timer::Timer;
+use super::{Protocol, moving};
+
+/// A connection of which no request is under way, and what is needed to serve the next.
+pub(super) struct Quiet<S> {
+    pub(super) io: Io,
+    pub(super) requests: Requests<S>,
+    pub(super) patience: Patience,
+}
+
+/// What ends a quiet time.
+pub(super) enum End {
+    /// Something has come, perhaps the connection's end.
+    Heard,
+    /// Another process is to go on with it.
+    Moves,
+    /// It has idled for too long.
+    Over,
+}
+
+impl<S> Quiet<S> {
+    /// Waits for any of these; a connection that is asked to leave stays for `grace`. What has come already is
+    /// heard at once.
+    pub(super) async fn until_heard(&mut self, grace: Duration) -> End {
+        let mut grace = IdleGrace::new(grace);
+        poll_fn(|cx| {
+            // Registers the task first: what it is asked while it is polled must not be overlooked.
+            let leaving = self.io.state().poll_leaving(cx);
+            if self.io.poll_heard(cx).is_ready() {
+                return Poll::Ready(End::Heard);
+            }
+            if self.patience.poll_late(self.io.state().awaited(), cx).is_ready() {
+                return Poll::Ready(End::Over);
+            }
+            if self.io.state().is_moving() {
+                return Poll::Ready(End::Moves);
+            }
+            ready!(leaving);
+            grace.poll_over(true, cx).map(|()| End::Over)
+        })
+        .await
+    }
+
+    /// Gives it to the successor; returns it if it stays, and is to leave.
+    pub(super) async fn give(self, protocol: Option<Protocol>) -> Option<Self> {
+        let is_http1 = protocol == Some(Protocol::Http1);
+        let Self { io, requests, patience } = self;
+        let io = moving::give(io, Bytes::new(), is_http1, patience.since()).await?;
+        Some(Self { io, requests, patience })
+    }
+}
+
+/// After the first request of a connection. One that is used again within that time is given twice as long
+/// each time, so that a busy one is not asked often.
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// When a connection has idled for long enough to be quiet.
+#[derive(Default)]
+pub(super) struct Idleness {
+    /// The request after which it idled when the timer was set, and for how long it was set.
+    since: Option<(u64, Duration)>,
+    timer: Option<Timer>,
+}
+
+impl Idleness {
+    /// Of one that could not be quiet: it is asked again, and not often.
+    pub(super) fn after_long() -> Self {
+        Self { since: None, timer: Some(Timer::after(LONGEST)) }
+    }
+
+    /// Ready when it has. To be asked after every poll of the connection.
+    pub(super) fn poll_over(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<()> {
+        let Awaited::Request { after } = awaited else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Timer::after(FIRST));
+        let (request, delay) = self.since.get_or_insert((after, FIRST));
+        loop {
+            ready!(timer.poll_over(cx));
+            if *request == after {
+                return Poll::Ready(());
+            }
+            *request = after;
+            *delay = LONGEST.min(*delay * 2);
+            timer.reset(Instant::now() + *delay);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn is_over(idleness: &mut Idleness, awaited: Awaited) -> bool {
+        idleness.poll_over(awaited, &mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_idles_is_quiet_soon_and_a_busy_one_is_not() {
+        let mut idleness = Idleness::default();
+        assert!(!is_over(&mut idleness, Awaited::Request { after: 1 }));
+        advance(FIRST * 2).await;
+        assert!(!is_over(&mut idleness, Awaited::Response { request: 2 }));
+        assert!(!is_over(&mut idleness, Awaited::Request { after: 2 }), "it was busy in between");
+        advance(FIRST).await;
+        assert!(!is_over(&mut idleness, Awaited::Request { after: 2 }), "one that was has longer");
+        advance(FIRST * 2).await;
+        assert!(is_over(&mut idleness, Awaited::Request { after: 2 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_busy_it_was_it_is_quiet_in_the_end() {
+        let mut idleness = Idleness::default();
+        for after in 0..100 {
+            assert!(!is_over(&mut idleness, Awaited::Request { after }));
+            advance(LONGEST * 2).await;
+        }
+        assert!(!is_over(&mut idleness, Awaited::Request { after: 100 }));
+        advance(LONGEST * 2).await;
+        assert!(is_over(&mut idleness, Awaited::Request { after: 100 }));
+    }
+}
