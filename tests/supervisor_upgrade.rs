@@ -12,8 +12,8 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use support::faults::Points;
 use support::{
-    App, Client, Kind, Line, Load, Mark, PATIENCE, children, descriptors, example_with, get, install,
-    until_busy,
+    App, Client, Kind, Line, Load, Mark, PATIENCE, Visitor, children, ctl, descriptors, example_with, get,
+    install, until_busy,
 };
 use tempfile::TempDir;
 
@@ -132,6 +132,33 @@ async fn one_of_the_same_version_or_an_older_one_stays_what_it_is() {
     site.app.restart().await;
     assert_eq!(site.runs(), before);
     assert!(!site.app.lines().iter().any(|line| line.message() == Some(BECOMES)));
+}
+
+/// As by `endlessctl`: before that moment, with half of a question, and in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_when_it_becomes_another_is_answered() {
+    let site = Site::open().await;
+    let (early, half) = (Visitor::come(site.supervisor()), Visitor::come(site.supervisor()));
+    assert!(half.say("{\"request\":"));
+    site.points.hold(support::faults::Point::Becoming);
+    install(&program(), &site.folder.path().join("app"));
+    site.points.set_version(2);
+    let said = ctl("restart", site.supervisor()).await;
+    assert!(said.done().starts_with("restarted: generation 1, "), "{said:?}");
+    site.points.reached(support::faults::Point::Becoming).await;
+    let late = Visitor::come(site.supervisor());
+    assert!(late.say("{\"request\":\"status\"}\n") && half.say("\"status\"}\n"));
+    site.points.release(support::faults::Point::Becoming);
+    assert!(early.say("{\"request\":\"status\"}\n"));
+    for visitor in [early, half, late] {
+        let told = visitor.answer().expect("an answer");
+        let serving =
+            told["status"]["generations"].as_array().and_then(|all| all.last()).expect("who serves");
+        assert_eq!((&serving["state"], &serving["generation"]), (&"serving".into(), &1.into()));
+    }
+    site.becomes_newer().await;
+    let said = ctl("restart", site.supervisor()).await;
+    assert!(said.done().starts_with("restarted: generation 2, "), "{said:?}");
 }
 
 /// Whatever comes at that moment is done by the one or the other.

@@ -6,13 +6,15 @@ use std::fmt;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Manner};
 use crate::error::{Error, Result};
 use crate::future::BoxFuture;
+use crate::handover::message::Kin;
 use crate::process::{Command, Process, Stage, stage};
 
 /// Configures the process; before its first server, and once. For programs without the attribute.
@@ -125,7 +127,17 @@ pub fn status() -> Status {
             _ => state,
         },
         servers: process.map(servers).unwrap_or_default(),
+        age: process.map(Process::age).unwrap_or_default(),
+        hammer_in: process
+            .and_then(|process| process.hammer_at.get())
+            .map(|moment| moment.saturating_duration_since(Instant::now())),
+        predecessors: process.filter(|_| state != State::Starting).map(predecessors).unwrap_or_default(),
     }
+}
+
+fn predecessors(process: &Process) -> Vec<Predecessor> {
+    let all = process.predecessors().into_iter();
+    all.map(|Kin { pid, generation, .. }| Predecessor { pid, generation }).collect()
 }
 
 fn servers(process: &Process) -> Vec<ServerStatus> {
@@ -155,6 +167,37 @@ pub struct Status {
     pub state: State,
     /// The bound servers, in the order of their registration.
     pub servers: Vec<ServerStatus>,
+    /// For how long this process has been there; serialized as seconds.
+    #[serde(serialize_with = "seconds")]
+    pub age: Duration,
+    /// While it drains, the time until the hammer falls, if it falls by itself; serialized as seconds.
+    #[serde(serialize_with = "seconds_if_any")]
+    pub hammer_in: Option<Duration>,
+    /// Older processes of this service that still drain, the oldest first. Elsewhere than on Linux, where the
+    /// system does not tell them from later processes, there are none.
+    pub predecessors: Vec<Predecessor>,
+}
+
+/// An older process of a service, which still drains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Predecessor {
+    /// The process.
+    pub pid: u32,
+    /// Its generation.
+    pub generation: u64,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    // To the millisecond: what is finer is noise.
+    serializer.serialize_f64((time.as_secs_f64() * 1e3).round() / 1e3)
+}
+
+fn seconds_if_any<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => seconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Where a process stands.

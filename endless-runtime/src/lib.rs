@@ -7,10 +7,12 @@ mod api;
 mod awake;
 mod bequest;
 mod beside;
+mod birth;
 mod body;
 mod config;
 mod connection;
 mod control;
+mod endlessctl;
 mod entry;
 mod error;
 mod future;
@@ -39,8 +41,8 @@ mod sys;
 
 pub use address::{Address, Endpoint, IntoAddress};
 pub use api::{
-    Draining, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart, shutdown,
-    status,
+    Draining, Predecessor, ServerStatus, State, Status, configure, draining, hold_ready, pid, ready, restart,
+    shutdown, status,
 };
 pub use bequest::{bequeath, inherited};
 pub use body::Body;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Pid, getpid};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,6 +12,7 @@ use crate::bequest::BEQUESTS;
 use crate::config::{self, Config, Manner};
 use crate::control;
 use crate::error::{Error, Result};
+use crate::handover::message::Kin;
 use crate::lock::lock;
 use crate::pid_file;
 use crate::servers::Servers;
@@ -72,6 +73,11 @@ pub(crate) struct Process {
     supervisor: Option<Pid>,
     /// Whether it is gone, so that this process has to remove what is left of it.
     pub(crate) orphaned: AtomicBool,
+    begun: Instant,
+    /// When the hammer falls, once there is a moment for that.
+    pub(crate) hammer_at: OnceLock<Instant>,
+    /// Those that drain while this one serves.
+    predecessors: OnceLock<Vec<Kin>>,
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -134,6 +140,9 @@ impl Process {
             asked: AtomicBool::new(false),
             supervisor,
             orphaned: AtomicBool::new(false),
+            begun: Instant::now(),
+            hammer_at: OnceLock::new(),
+            predecessors: OnceLock::new(),
         });
         // Without a control thread nothing comes that could be waited for.
         control::start(process, prepared, received).inspect_err(|_| BEQUESTS.inherit(Vec::new()))?;
@@ -183,6 +192,28 @@ impl Process {
         if let Some(path) = &self.config.pid_file {
             pid_file::remove(path, self.pid());
         }
+    }
+
+    /// For how long it has been there.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// What it is told of them once, before it serves.
+    pub(crate) fn note_predecessors(&self, predecessors: Vec<Kin>) {
+        let _told_before = self.predecessors.set(predecessors);
+    }
+
+    /// The predecessors that have not ended.
+    pub(crate) fn predecessors(&self) -> Vec<Kin> {
+        let all = self.predecessors.get().into_iter().flatten();
+        all.filter(|predecessor| predecessor.lives()).copied().collect()
+    }
+
+    /// Those who drain when this process has a successor.
+    pub(crate) fn kin(&self) -> Vec<Kin> {
+        let itself = Kin::of(std::process::id(), self.generation());
+        self.predecessors().into_iter().chain(itself).collect()
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -9,6 +9,9 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::Signal;
+use tokio::io::unix::AsyncFd;
+
+use crate::endlessctl::Desk;
 
 /// Takes ownership of the descriptors that `recvmsg(2)` has left in `control`, which held nothing but zeros
 /// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The kernel
@@ -89,16 +92,27 @@ pub(crate) fn own_kept(raw: RawFd, inode: Option<u64>) -> std::io::Result<OwnedF
 
 /// A descriptor that becomes readable when the process `pid` ends (`pidfd_open(2)`).
 #[cfg(target_os = "linux")]
-pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<OwnedFd> {
     // SAFETY: the call takes two integers and returns a new close-on-exec descriptor or -1.
     let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let pidfd = match RawFd::try_from(raw) {
+    match RawFd::try_from(raw) {
         // SAFETY: the number is fresh and nobody else's.
-        Ok(raw) if raw >= 0 => unsafe { OwnedFd::from_raw_fd(raw) },
-        _ => return Err(std::io::Error::last_os_error()),
-    };
+        Ok(raw) if raw >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(raw) }),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Lets the runtime watch a descriptor.
+#[cfg(target_os = "linux")]
+pub(crate) fn watched(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` refers to one and the same open descriptor for as long as it lives.
-    unsafe { tokio::io::unix::AsyncFd::register(pidfd) }.map_err(Into::into)
+    unsafe { AsyncFd::register(descriptor) }.map_err(Into::into)
+}
+
+/// Lets the runtime watch what operators ask.
+pub(crate) fn watched_desk(desk: Desk) -> std::io::Result<AsyncFd<Desk>> {
+    // SAFETY: a desk has one epoll, which it keeps for as long as it lives and gives to nobody.
+    unsafe { AsyncFd::register(desk) }.map_err(Into::into)
 }
 
 /// Sends a signal to the process that `pidfd` stands for, and to no other that got its number.

@@ -62,7 +62,7 @@ impl Control {
         match starter {
             Some(supervisor) if supervisor.is_supervisor() => self.listen_to(supervisor, outbox),
             starter => {
-                self.predecessor = starter.map(|predecessor| -> BoxFuture<'static, ()> {
+                self.predecessor = starter.map(|predecessor| -> BoxFuture<'static, _> {
                     Box::pin(predecessor.asks_for_a_restart())
                 });
             }
@@ -154,6 +154,7 @@ fn inherit(process: &'static Process, estate: Estate, is_started: bool) {
         pause::at(Point::Inherited);
         process.set_generation(estate.generation);
     }
+    process.note_predecessors(estate.predecessors);
     BEQUESTS.inherit(estate.bequests);
     process.servers.inherit(estate.listeners);
 }

@@ -12,18 +12,22 @@ mod prepare;
 mod restart;
 mod stop;
 mod supervised;
+mod visitors;
 
 use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use nix::unistd::getpid;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::awake;
+use crate::endlessctl::Desk;
 use crate::error::{Error, Result, describe};
 use crate::future::{BoxFuture, finished};
 use crate::hammer::Hammer;
@@ -38,9 +42,10 @@ use crate::sys;
 use arrival::{Arrived, arrive};
 use prepare::is_handled;
 pub(crate) use prepare::{Prepared, is_started_by_endless, prepare, prepare_successor};
-use restart::{Restart, Wanted, attempted};
+use restart::{Reply, Restart, Wanted, attempted};
 use stop::{Cause, Life};
 use supervised::{Supervised, heard};
+use visitors::{open_desk, visited};
 
 /// Starts the control thread.
 ///
@@ -86,8 +91,8 @@ struct Control {
     /// Until this generation serves.
     arrival: Option<BoxFuture<'static, Arrived>>,
     failures: mpsc::UnboundedSender<Failure>,
-    /// A predecessor that may still pass a restart on.
-    predecessor: Option<BoxFuture<'static, ()>>,
+    /// A predecessor that may still pass a restart on, with those who wait for its outcome.
+    predecessor: Option<BoxFuture<'static, Vec<OwnedFd>>>,
     /// Where a supervisor has started this process, until it is gone.
     supervised: Option<Supervised>,
     /// Takes connections over from predecessors that drain.
@@ -108,6 +113,8 @@ struct Control {
     /// Ends a lame duck's time.
     hurry: Arc<Notify>,
     hammer: Hammer,
+    /// Where operators ask.
+    desk: Option<AsyncFd<Desk>>,
 }
 
 impl Control {
@@ -144,12 +151,14 @@ impl Control {
             hooks: JoinSet::new(),
             hurry: Arc::default(),
             hammer,
+            desk: None,
         }
     }
 
     /// Ends with the process.
     async fn live(mut self) {
         tokio::spawn(awake::keep(self.process));
+        self.desk = open_desk();
         loop {
             tokio::select! {
                 // What was asked before is done before: a hook's signal is caught before its server serves.
@@ -158,7 +167,7 @@ impl Control {
                 command = self.commands.recv() => self.on_command(command.expect("the process keeps a sender")),
                 arrived = finished(&mut self.arrival) => self.on_arrival(arrived),
                 heard = heard(&mut self.supervised) => self.on_heard(heard),
-                () = finished(&mut self.predecessor) => self.restart_wanted(self.event(Signal::Hangup), None),
+                waiting = finished(&mut self.predecessor) => self.restart_passed_on(waiting),
                 result = attempted(&mut self.restart) => {
                     self.hear_what_came().await;
                     self.on_restart_end(result).await;
@@ -166,6 +175,8 @@ impl Control {
                 cause = finished(&mut self.stopping) => self.begin_drain(cause),
                 () = finished(&mut self.drain) => self.on_drained(),
                 Some(_) = self.hooks.join_next() => self.finish_if_drained(),
+                // The last: however many come, they keep nothing else waiting.
+                visits = visited(&mut self.desk) => self.on_visits(visits),
             }
         }
     }
@@ -180,6 +191,7 @@ impl Control {
         while let Ok(command) = self.commands.try_recv() {
             self.on_command(command);
         }
+        self.attend();
     }
 
     fn event(&self, signal: Signal) -> Event {
@@ -195,7 +207,7 @@ impl Control {
         match signal {
             Signal::Hangup if !hangup => {
                 event!(INFO, "received", signal = signal, sender = sender_text(&event), pid = getpid());
-                self.restart_wanted(event, None);
+                self.restart_wanted(event, Vec::new());
             }
             _ => self.act(event),
         }
@@ -220,7 +232,9 @@ impl Control {
             Command::Restart { reply } if self.supervisor().is_some() => {
                 self.request(Signal::Hangup, Some(reply));
             }
-            Command::Restart { reply } => self.restart_wanted(self.event(Signal::Hangup), Some(reply)),
+            Command::Restart { reply } => {
+                self.restart_wanted(self.event(Signal::Hangup), vec![Reply::Task(reply)]);
+            }
             Command::Catch(signal) => self.catch(signal),
             Command::Shutdown if self.supervisor().is_some() => self.request(Signal::Terminate, None),
             Command::Shutdown => self.stop(self.event(Signal::Terminate)),

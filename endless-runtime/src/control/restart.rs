@@ -9,9 +9,11 @@ use tokio::sync::{oneshot, watch};
 use super::Control;
 use super::prepare::handled;
 use super::stop::{Cause, Life};
+use crate::endlessctl::Ticket;
 use crate::error::{Error, Result};
 use crate::future::BoxFuture;
 use crate::handover::launch::Launch;
+use crate::handover::message::Hello;
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
 use crate::pause::{self, Point};
@@ -22,7 +24,14 @@ use crate::signal::{Event, Outcome, Signal};
 /// A restart that somebody asked for.
 pub(super) struct Wanted {
     event: Event,
-    replies: Vec<oneshot::Sender<Result<u32>>>,
+    replies: Vec<Reply>,
+}
+
+/// Who waits for the outcome of a restart.
+pub(super) enum Reply {
+    /// Of this process.
+    Task(oneshot::Sender<Result<u32>>),
+    Visitor(Ticket),
 }
 
 /// A restart under way.
@@ -34,16 +43,16 @@ pub(super) struct Restart {
 
 impl Control {
     /// Restarts now, or with the one that is under way, or after it.
-    pub(super) fn restart_wanted(&mut self, event: Event, reply: Option<oneshot::Sender<Result<u32>>>) {
-        let mut wanted = Wanted { event, replies: reply.into_iter().collect() };
+    pub(super) fn restart_wanted(&mut self, event: Event, replies: Vec<Reply>) {
+        let mut wanted = Wanted { event, replies };
         if self.life != Life::Going {
             event!(WARN, "restart ignored: draining", pid = getpid());
-            wanted.answer(|| Err(Error::draining("restart")));
+            self.reply(wanted.replies, || Err(Error::draining("restart")));
         } else if getpid().as_raw() == 1 {
             let reason =
                 "a restart would change PID 1, whose end ends the container; run it with supervise = true";
             event!(WARN, "restart refused", pid = getpid(), reason = reason);
-            wanted.answer(|| Err(Error::restart(reason)));
+            self.reply(wanted.replies, || Err(Error::restart(reason)));
         } else if let Some(restart) =
             self.restart.as_mut().filter(|_| self.process.starting.load(Relaxed) == 0)
         {
@@ -68,22 +77,23 @@ impl Control {
 
     pub(super) async fn on_restart_end(&mut self, result: std::result::Result<Successor, String>) {
         self.process.starting.store(0, Relaxed);
-        let Restart { mut wanted, .. } = self.restart.take().expect("it has just ended");
+        let Restart { wanted: Wanted { event, replies }, .. } =
+            self.restart.take().expect("it has just ended");
         match result {
             Ok(mut successor) => {
                 self.process.succeeded.store(true, Relaxed);
                 let pid = successor.pid();
                 let generation = self.process.generation() + 1;
                 event!(INFO, "handed over", pid = getpid(), successor = pid, generation = generation);
-                wanted.answer(|| Ok(pid));
+                self.reply(replies, || Ok(pid));
                 self.pass_on(&mut successor).await;
-                let event = wanted.event.with(Outcome::Restarted { pid });
+                let event = event.with(Outcome::Restarted { pid });
                 self.handed_over(successor, event);
             }
             Err(reason) => {
                 event!(WARN, "restart called off", pid = getpid(), reason = reason);
-                wanted.answer(|| Err(Error::restart(reason.clone())));
-                self.run_post_hooks(wanted.event.with(Outcome::NotRestarted { reason }));
+                self.reply(replies, || Err(Error::restart(reason.clone())));
+                self.run_post_hooks(event.with(Outcome::NotRestarted { reason }));
                 self.after_failure();
             }
         }
@@ -94,9 +104,11 @@ impl Control {
         if self.life != Life::Going {
             successor.terminate();
         }
-        if let Some(mut again) = self.again.take() {
-            successor.restart_again().await;
-            again.answer(|| Err(Error::draining("restart")));
+        if let Some(again) = self.again.take() {
+            let (visitors, tasks): (Vec<Reply>, Vec<Reply>) =
+                again.replies.into_iter().partition(|reply| matches!(reply, Reply::Visitor(_)));
+            successor.restart_again(self.hand_out(visitors)).await;
+            self.reply(tasks, || Err(Error::draining("restart")));
         }
     }
 
@@ -126,17 +138,8 @@ impl Control {
 
     /// There will be no further restart.
     pub(super) fn forget_again(&mut self) {
-        if let Some(mut again) = self.again.take() {
-            again.answer(|| Err(Error::draining("restart")));
-        }
-    }
-}
-
-impl Wanted {
-    fn answer(&mut self, answer: impl Fn() -> Result<u32>) {
-        for reply in self.replies.drain(..) {
-            // Whoever asked may not wait for the answer.
-            let _unheard = reply.send(answer());
+        if let Some(again) = self.again.take() {
+            self.reply(again.replies, || Err(Error::draining("restart")));
         }
     }
 }
@@ -157,19 +160,13 @@ async fn attempt(
     // What was asked for by now is one with this attempt: the runtime looks at its descriptors before it goes on.
     tokio::task::yield_now().await;
     pause::at(Point::Agreed);
-    let (generation, timeout) = (process.generation(), process.config.ready_timeout);
+    let (generation, predecessors) = (process.generation(), process.kin());
+    let hello = Hello { generation, predecessors, ..Hello::default() };
+    let timeout = process.config.ready_timeout;
     let started = |pid| process.starting.store(pid, Relaxed);
     let blocked = if process.config.signals { handled(&process.hooks) } else { Vec::new() };
-    successor::replace(
-        launch,
-        &blocked,
-        &process.servers,
-        generation,
-        timeout,
-        reason_of(called_off),
-        started,
-    )
-    .await
+    successor::replace(launch, &blocked, &process.servers, hello, timeout, reason_of(called_off), started)
+        .await
 }
 
 async fn reason_of(mut called_off: watch::Receiver<Option<String>>) -> String {

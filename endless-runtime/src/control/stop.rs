@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::getpid;
 use tokio::sync::Notify;
@@ -138,6 +138,10 @@ impl Control {
         let event = cause.event().clone();
         // Before anything is said: a log that nobody reads may block.
         self.hammer.raise(process.config.hammer_time, event.clone());
+        if let Some(moment) = process.config.hammer_time.and_then(|time| Instant::now().checked_add(time)) {
+            // It drains once.
+            let _set = process.hammer_at.set(moment);
+        }
         self.life = Life::Draining;
         if !cause.has_handed_over() {
             process.servers.let_go(&[]);

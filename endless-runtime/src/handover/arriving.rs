@@ -5,7 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use super::PROTOCOL;
-use super::message::{Hello, Message, Ready, Reason};
+use super::message::{Hello, Kin, Message, Ready, Reason};
 use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
 
@@ -42,6 +42,8 @@ pub(crate) struct Estate {
     pub(crate) generation: u64,
     /// Who serves now, where it is a supervisor who says so.
     pub(crate) predecessor: Option<i32>,
+    /// Who will drain then.
+    pub(crate) predecessors: Vec<Kin>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
     pub(crate) bequests: Vec<Bequest>,
     /// Over which the predecessor gives its connections, if it does.
@@ -105,9 +107,11 @@ impl Arriving {
 
     fn while_receiving(&mut self, mut estate: Estate, happened: Happened) -> Vec<Do> {
         match happened {
-            Happened::Said(Message::Hello(Hello { generation, first, predecessor, .. })) => {
+            Happened::Said(Message::Hello(Hello {
+                generation, first, predecessor, predecessors, ..
+            })) => {
                 estate.generation = if first { 0 } else { generation.saturating_add(1) };
-                estate.predecessor = predecessor;
+                (estate.predecessor, estate.predecessors) = (predecessor, predecessors);
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
             Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bequest::Bequest;
+use crate::birth;
 use crate::listener::ListenerNote;
 use crate::moving::MovingNote;
 use crate::signal::{Sender, Signal};
@@ -52,8 +53,9 @@ pub(crate) enum Message {
     CallOff(Reason),
     /// Why the successor will not be ready.
     Failed(Reason),
-    /// A restart was asked for while this one was under way: it is the successor's to carry out.
-    RestartAgain,
+    /// A restart was asked for while this one was under way: it is the successor's to carry out, and to answer
+    /// those who wait for its outcome over these.
+    RestartAgain(Vec<OwnedFd>),
     /// To the supervisor: what it has to know of a generation. Its listeners follow, and [`Message::Complete`].
     Report(Report),
     /// From the supervisor, to the generation that serves: a restart is wanted.
@@ -138,6 +140,29 @@ pub(crate) struct Hello {
     pub(crate) first: bool,
     /// From a supervisor: the PID of the generation that serves now, if there is one.
     pub(crate) predecessor: Option<i32>,
+    /// The generations that will drain when the successor serves, the oldest first.
+    pub(crate) predecessors: Vec<Kin>,
+}
+
+/// A generation, told apart from a later process with its number.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub(crate) struct Kin {
+    pub(crate) pid: u32,
+    pub(crate) generation: u64,
+    /// As [`birth`](crate::birth) tells it.
+    pub(crate) started: u64,
+}
+
+impl Kin {
+    /// A process that certainly lives now; `None` where nobody tells when it was started.
+    pub(crate) fn of(pid: u32, generation: u64) -> Option<Self> {
+        Some(Self { pid, generation, started: birth::of(pid)? })
+    }
+
+    pub(crate) fn lives(&self) -> bool {
+        birth::lives(self.pid, self.started)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -292,7 +317,10 @@ impl Message {
             Self::Confirmed => (frame(kind::CONFIRMED, 0, &()), Vec::new()),
             Self::CallOff(reason) => (frame(kind::CALL_OFF, 0, &reason), Vec::new()),
             Self::Failed(reason) => (frame(kind::FAILED, 0, &reason), Vec::new()),
-            Self::RestartAgain => (frame(kind::RESTART_AGAIN, 0, &()), Vec::new()),
+            Self::RestartAgain(waiting) => {
+                let waiting: Vec<_> = waiting.into_iter().map(Arc::new).collect();
+                (frame(kind::RESTART_AGAIN, waiting.len(), &()), waiting)
+            }
             Self::Report(report) => (frame(kind::REPORT, 0, &report), Vec::new()),
             Self::Ask(asked) => (frame(kind::ASK, 0, &asked), Vec::new()),
             Self::Agreed(turn) => (frame(kind::AGREED, 0, &turn), Vec::new()),
@@ -326,7 +354,7 @@ impl Message {
             kind::CONFIRMED => Self::Confirmed,
             kind::CALL_OFF => Self::CallOff(json(kind, payload)?),
             kind::FAILED => Self::Failed(json(kind, payload)?),
-            kind::RESTART_AGAIN => Self::RestartAgain,
+            kind::RESTART_AGAIN => Self::RestartAgain(descriptors),
             kind::REPORT => Self::Report(json(kind, payload)?),
             kind::ASK => Self::Ask(json(kind, payload)?),
             kind::AGREED => Self::Agreed(json(kind, payload)?),
@@ -446,6 +474,9 @@ mod tests {
         let socket = std::fs::File::open("/dev/null").expect("a descriptor").into();
         let bequests = reparse(Message::Bequests(vec![("a \"name\"".to_owned(), socket)]));
         assert!(matches!(bequests, Message::Bequests(read) if read[0].0 == "a \"name\""));
+        let waiting = vec![std::fs::File::open("/dev/null").expect("a descriptor").into()];
+        let again = reparse(Message::RestartAgain(waiting));
+        assert!(matches!(again, Message::RestartAgain(read) if read.len() == 1));
         let ready = Ready { protocol: 1, claimed: vec![0, 2] };
         assert!(matches!(reparse(Message::Ready(ready.clone())), Message::Ready(read) if read == ready));
         assert!(matches!(reparse(Message::Unknown(999)), Message::Unknown(999)));

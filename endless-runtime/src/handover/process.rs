@@ -96,7 +96,7 @@ impl Watch {
     /// Kernels before 5.3 have no pidfd, and a process may be short of descriptors: then it is looked after
     /// by time.
     fn over(pid: Pid) -> Self {
-        Self(crate::sys::pidfd_open(pid).ok())
+        Self(crate::sys::pidfd_open(pid).and_then(crate::sys::watched).ok())
     }
 
     fn signal(&self, pid: Pid, signal: Number) -> io::Result<()> {

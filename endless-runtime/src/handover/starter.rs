@@ -2,6 +2,7 @@
 //! channel.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::unistd::Pid;
 
@@ -67,12 +68,12 @@ impl Starter {
         Ok(())
     }
 
-    /// Resolves when the predecessor passes a restart on that it was asked for while this process started;
-    /// never, if it closes the channel without.
-    pub(crate) async fn asks_for_a_restart(mut self) {
+    /// Resolves when the predecessor passes a restart on that it was asked for while this process started, with
+    /// the sockets of those who wait for its outcome; never, if it closes the channel without.
+    pub(crate) async fn asks_for_a_restart(mut self) -> Vec<OwnedFd> {
         loop {
             match self.channel.receive().await {
-                Ok(Some(Message::RestartAgain)) => return,
+                Ok(Some(Message::RestartAgain(waiting))) => return waiting,
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }

@@ -54,7 +54,7 @@ pub(crate) async fn replace(
     launch: &Launch,
     blocked: &[Signal],
     servers: &Servers,
-    generation: u64,
+    hello: Hello,
     ready_timeout: Duration,
     called_off: impl Future<Output = String> + Send,
     started: impl FnOnce(i32),
@@ -66,7 +66,7 @@ pub(crate) async fn replace(
     let mut clock = Clock::of(&replacing);
     let mut called_off: Option<BoxFuture<'_, String>> = Some(Box::pin(called_off));
     let heirlooms = servers.heirlooms();
-    let mut happened = VecDeque::from_iter(successor.hand_over(generation, &heirlooms).err());
+    let mut happened = VecDeque::from_iter(successor.hand_over(hello, &heirlooms).err());
     pause::at(Point::HandedOver);
     loop {
         let Some(next) = happened.pop_front() else {
@@ -147,9 +147,9 @@ impl Successor {
     }
 
     /// Hands everything over; what the kernel does not take at once goes out later.
-    fn hand_over(&mut self, generation: u64, heirlooms: &[Heirloom]) -> Result<(), Happened> {
+    fn hand_over(&mut self, hello: Hello, heirlooms: &[Heirloom]) -> Result<(), Happened> {
         let failed = |error| Happened::Broken(format!("cannot hand over: {}", describe(&error)));
-        self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, generation, ..Hello::default() }));
+        self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
         self.channel.queue_listeners(heirlooms).map_err(failed)?;
         self.channel.queue_bequests().map_err(failed)?;
         let (near, far) = giving::pair().map_err(failed)?;
@@ -222,10 +222,10 @@ impl Successor {
         self.moving.take()
     }
 
-    /// Passes on that one more restart was asked for.
-    pub(crate) async fn restart_again(&mut self) {
+    /// Passes on that one more restart was asked for, and who waits for its outcome.
+    pub(crate) async fn restart_again(&mut self, waiting: Vec<OwnedFd>) {
         // If it is gone there is nobody to restart.
-        let _unheard = timeout(HEARING_TIME, self.channel.send(Message::RestartAgain)).await;
+        let _unheard = timeout(HEARING_TIME, self.channel.send(Message::RestartAgain(waiting))).await;
     }
 
     /// Passes on that the service is to stop.

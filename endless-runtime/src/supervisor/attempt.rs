@@ -10,7 +10,8 @@ use nix::unistd::{Pid, getpid};
 use super::generation::{Generation, Heard, Role};
 use super::program::Program;
 use super::{Supervisor, status_of};
-use crate::error::describe;
+use crate::endlessctl::{Answer, Ticket};
+use crate::error::{Error, describe};
 use crate::handover::giving;
 use crate::handover::message::{Asked, Hello, Inheritors, Message, Reason, Refused, Relayed, Turn};
 use crate::handover::process::End;
@@ -26,6 +27,26 @@ pub(super) struct Attempt {
     cause: Cause,
     phase: Phase,
     deadline: Option<Instant>,
+    /// Who waits for its outcome.
+    visitors: Vec<Ticket>,
+}
+
+/// A restart that somebody asked for.
+pub(super) struct Wanted {
+    signal: Relayed,
+    /// Who waits for its outcome.
+    pub(super) visitors: Vec<Ticket>,
+}
+
+impl Wanted {
+    /// By one who does not wait.
+    pub(super) fn by(signal: Relayed) -> Self {
+        Self { signal, visitors: Vec::new() }
+    }
+
+    pub(super) fn by_visitor(signal: Relayed, visitor: Ticket) -> Self {
+        Self { signal, visitors: vec![visitor] }
+    }
 }
 
 /// Why there is to be another generation.
@@ -70,27 +91,33 @@ impl Supervisor {
     }
 
     /// Restarts now, or with the attempt that is under way, or after it.
-    pub(super) fn restart_wanted(&mut self, signal: Relayed) {
-        match &self.attempt {
+    pub(super) fn restart_wanted(&mut self, wanted: Wanted) {
+        match &mut self.attempt {
             _ if self.stop.is_some() || self.status.is_some() => {
                 event!(WARN, "restart ignored: draining", pid = getpid());
+                let reason = Error::draining("restart").to_string();
+                self.answer_all(wanted.visitors, &Answer::refused(reason));
             }
-            Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, .. }) => {}
+            Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, visitors, .. }) => {
+                visitors.extend(wanted.visitors);
+            }
             Some(_) => {
                 event!(INFO, "restart remembered", pid = getpid());
-                self.again = Some(signal);
+                let before = self.again.take().map(|again| again.visitors).unwrap_or_default();
+                let visitors = before.into_iter().chain(wanted.visitors).collect();
+                self.again = Some(Wanted { visitors, ..wanted });
             }
-            None => self.begin_restart(signal),
+            None => self.begin_restart(wanted),
         }
     }
 
-    fn begin_restart(&mut self, signal: Relayed) {
+    fn begin_restart(&mut self, Wanted { signal, visitors }: Wanted) {
         self.attempts += 1;
         pause::at(Point::Asked);
         let asked =
             Asked { attempt: self.attempts, signal, program: self.launch.program().display().to_string() };
         let deadline = Instant::now().checked_add(self.report.hooks_timeout.saturating_add(ANSWER_TIME));
-        self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline });
+        self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline, visitors });
         match self.serving() {
             Some(serving) => serving.say(Message::Ask(asked)),
             None => self.start_successor(Cause::Restart),
@@ -104,7 +131,8 @@ impl Supervisor {
             Some(delay) => {
                 event!(ERROR, "the generation has ended: replacing it", pid = pid, how = dead.how);
                 let deadline = Some(now + delay);
-                self.attempt = Some(Attempt { cause: Cause::Death, phase: Phase::Waiting, deadline });
+                let (cause, visitors) = (Cause::Death, Vec::new());
+                self.attempt = Some(Attempt { cause, phase: Phase::Waiting, deadline, visitors });
             }
             None => {
                 event!(ERROR, "the generation has ended: giving up", pid = pid, how = dead.how);
@@ -125,6 +153,7 @@ impl Supervisor {
             generation: self.served.unwrap_or(0),
             first: self.served.is_none(),
             predecessor: self.serving().map(|serving| serving.pid.as_raw()),
+            predecessors: self.generations.iter().filter_map(Generation::kin).collect(),
             ..Hello::default()
         };
         let (moving, far) = self.moving_channel().unzip();
@@ -140,7 +169,8 @@ impl Supervisor {
         let program = Program::OfPath;
         let phase = Phase::Replacing { replacing, state, handed_over, end: None, program, moving };
         let deadline = time.and_then(|time| Instant::now().checked_add(time));
-        self.attempt = Some(Attempt { cause, phase, deadline });
+        let visitors = self.attempt.take().map(|attempt| attempt.visitors).unwrap_or_default();
+        self.attempt = Some(Attempt { cause, phase, deadline, visitors });
         match started {
             Ok(generation) => self.generations.push(generation),
             Err(reason) => self.finish(Err(reason)),
@@ -351,17 +381,22 @@ impl Supervisor {
     }
 
     fn finish(&mut self, result: Result<(), String>) {
-        let Some(attempt) = self.attempt.take() else { return };
-        if let Err(reason) = result {
-            self.on_failure(attempt, reason);
+        let Some(mut attempt) = self.attempt.take() else { return };
+        let visitors = std::mem::take(&mut attempt.visitors);
+        match result {
+            Ok(()) => self.answer_all(visitors, &self.restarted()),
+            Err(reason) => {
+                self.answer_all(visitors, &Answer::refused(&*reason));
+                self.on_failure(attempt, reason);
+            }
         }
         self.stop_if_nothing_is_under_way();
         // One that has died is replaced first; and who has given up restarts nothing.
         if self.attempt.is_none()
             && self.status.is_none()
-            && let Some(signal) = self.again.take()
+            && let Some(wanted) = self.again.take()
         {
-            self.begin_restart(signal);
+            self.begin_restart(wanted);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::bequest::Bequest;
 use crate::error::describe;
 use crate::handover::PROTOCOL;
 use crate::handover::launch::Launch;
-use crate::handover::message::{Hello, Message, Report};
+use crate::handover::message::{Hello, Kin, Message, Report};
 use crate::handover::wire::{ChannelError, Wire};
 use crate::listener::ListenerNote;
 use crate::log::event;
@@ -42,6 +42,8 @@ pub(super) enum Role {
 pub(super) struct Generation {
     pub(super) pid: Pid,
     pub(super) role: Role,
+    /// Which one it is, or will be when it serves.
+    pub(super) number: u64,
     /// What it was started from, until it serves.
     pub(super) file: Identity,
     /// What it says of itself.
@@ -90,6 +92,7 @@ impl Generation {
         let pid = program.start(launch, far.into(), blocked).map_err(failed)?;
         pause::at(Point::Started);
         let mut generation = Self::resumed(pid, Role::Starting, file, near);
+        generation.number = if hello.first { 0 } else { hello.generation.saturating_add(1) };
         generation.wire.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
         let wire = &mut generation.wire;
         let queued = wire.queue_listeners(listeners.iter().map(duplicate));
@@ -110,6 +113,7 @@ impl Generation {
         Self {
             pid,
             role,
+            number: 0,
             file,
             report: Report::default(),
             has_reported: false,
@@ -122,6 +126,11 @@ impl Generation {
             wire: Wire::default(),
             listening: true,
         }
+    }
+
+    /// As its successor is told of it; `None` for one that serves nothing yet.
+    pub(super) fn kin(&self) -> Option<Kin> {
+        Kin::of(self.pid.as_raw().unsigned_abs(), self.number).filter(|_| self.role != Role::Starting)
     }
 
     /// Whether nothing is half said, on either side, and nothing is to be done about it.

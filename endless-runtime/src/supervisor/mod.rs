@@ -12,6 +12,7 @@ mod generation;
 mod program;
 mod signals;
 mod succession;
+mod visitors;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -26,6 +27,7 @@ use nix::unistd::{Pid, getpid};
 use crate::bequest::Bequest;
 use crate::config::Config;
 use crate::control::act_by_default;
+use crate::endlessctl::{Answer, Desk};
 use crate::handover::launch::Launch;
 use crate::handover::message::{Message, Relayed, Report};
 use crate::handover::process::End;
@@ -33,7 +35,7 @@ use crate::handover::supervisor_version;
 use crate::log::event;
 use crate::pid_file;
 use crate::signal::{Judge, Received, Signal, ignored_now};
-use attempt::{Attempt, Dead};
+use attempt::{Attempt, Dead, Wanted};
 use deaths::Deaths;
 use echoes::Echoes;
 use generation::{Generation, Heard, Listener, Role};
@@ -52,6 +54,7 @@ pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
     let itself = Launch::of_this_process(None, ignored.clone())?;
     let next = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
     let mut supervisor = Supervisor::new(itself, Signals::catch(Judge::new(ignored))?);
+    supervisor.desk = Desk::open();
     supervisor.start_first();
     supervisor.launch = next;
     Ok(supervisor.live())
@@ -94,7 +97,9 @@ struct Supervisor {
     deaths: Deaths,
     echoes: Echoes,
     /// A restart that was asked for while another was under way: one more, however often.
-    again: Option<Relayed>,
+    again: Option<Wanted>,
+    /// Where operators ask.
+    desk: Option<Desk>,
     /// Once a stop is asked for.
     stop: Option<Stop>,
     /// The one that names this process.
@@ -128,6 +133,7 @@ impl Supervisor {
             deaths: Deaths::default(),
             echoes: Echoes::default(),
             again: None,
+            desk: None,
             stop: None,
             pid_file: None,
             status: None,
@@ -152,6 +158,7 @@ impl Supervisor {
             for pid in talkative {
                 self.hear(pid, false);
             }
+            self.attend();
         }
     }
 
@@ -159,7 +166,9 @@ impl Supervisor {
     fn wait(&self) -> Vec<Pid> {
         let now = Instant::now();
         let ends = self.generations.iter().filter_map(|generation| generation.end_at);
-        let deadline = ends.chain(self.attempt.as_ref().and_then(Attempt::deadline)).min();
+        let others =
+            [self.attempt.as_ref().and_then(Attempt::deadline), self.desk.as_ref().and_then(Desk::deadline)];
+        let deadline = ends.chain(others.into_iter().flatten()).min();
         let time = deadline.map_or(PollTimeout::NONE, |deadline| until(deadline, now));
         // The end of a channel would be told again and again, whether it is asked for or not.
         let awaited: Vec<&Generation> =
@@ -167,6 +176,7 @@ impl Supervisor {
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         polled
             .extend(awaited.iter().map(|generation| PollFd::new(generation.as_fd(), generation.interest())));
+        polled.extend(self.desk.iter().map(|desk| PollFd::new(desk.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, time) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
@@ -292,7 +302,7 @@ impl Supervisor {
 
     fn act(&mut self, signal: Signal, relayed: Relayed, hangup: bool) {
         match signal {
-            Signal::Hangup if !hangup => self.restart_wanted(relayed),
+            Signal::Hangup if !hangup => self.restart_wanted(Wanted::by(relayed)),
             Signal::Hangup | Signal::Terminate | Signal::Interrupt => self.stop_wanted(signal, relayed),
             other if self.is_hooked(other) => self.tell_serving(relayed),
             unhooked => act_by_default(unhooked),
@@ -318,8 +328,11 @@ impl Supervisor {
         stop.signals.push(relayed.clone());
         stop.interrupts += u32::from(signal == Signal::Interrupt);
         let hammers = stop.interrupts > 1 && signal == Signal::Interrupt;
-        self.again = None;
-        self.call_off(format!("stopped by {signal}"));
+        let reason = format!("stopped by {signal}");
+        if let Some(again) = self.again.take() {
+            self.answer_all(again.visitors, &Answer::refused(&*reason));
+        }
+        self.call_off(reason);
         if hammers {
             let hammer = Relayed { name: Signal::User2.to_string(), ..relayed };
             self.of_role(Role::Draining)

@@ -15,6 +15,7 @@ use super::Supervisor;
 use super::generation::{Generation, Role};
 use super::program::Program;
 use super::signals::Signals;
+use crate::endlessctl::Desk;
 use crate::error::describe;
 use crate::handover::environment::SUPERVISOR_VARIABLE;
 use crate::handover::launch::Launch;
@@ -41,6 +42,7 @@ struct State {
     bequests: Vec<(String, RawFd)>,
     report: Report,
     pid_file: Option<PathBuf>,
+    desk: Option<KeptDesk>,
 }
 
 /// A generation that goes on as if nothing had happened.
@@ -49,6 +51,16 @@ struct Kept {
     pid: i32,
     serves: bool,
     channel: RawFd,
+    #[serde(default)]
+    number: u64,
+}
+
+/// Where operators ask: whoever has just come does not notice.
+#[derive(Debug, Deserialize, Serialize)]
+struct KeptDesk {
+    listener: RawFd,
+    /// Those who have not said all of what they want.
+    asking: Vec<(RawFd, Vec<u8>)>,
 }
 
 impl Supervisor {
@@ -68,7 +80,8 @@ impl Supervisor {
     fn is_at_rest(&self) -> bool {
         let quiet = |generation: &Generation| generation.is_quiet() && generation.role != Role::Starting;
         let asked = self.again.is_some() || self.stop.is_some() || self.status.is_some();
-        self.attempt.is_none() && !asked && self.generations.iter().all(quiet)
+        let answered = self.desk.as_ref().is_none_or(Desk::is_quiet);
+        self.attempt.is_none() && !asked && answered && self.generations.iter().all(quiet)
     }
 
     /// Returns only why not.
@@ -105,7 +118,11 @@ impl Supervisor {
         let channels = self.generations.iter().map(AsFd::as_fd);
         let listeners = self.listeners.iter().map(|(_, socket)| socket.as_fd());
         let bequests = self.bequests.iter().map(|(_, descriptor)| descriptor.as_fd());
-        channels.chain(listeners).chain(bequests).chain(self.program.held())
+        let desk = self.desk.iter().flat_map(|desk| {
+            let (listener, asking) = desk.parts();
+            asking.into_iter().map(|(socket, _)| socket).chain([listener])
+        });
+        channels.chain(listeners).chain(bequests).chain(self.program.held()).chain(desk)
     }
 
     fn state(&self) -> State {
@@ -113,6 +130,7 @@ impl Supervisor {
             pid: generation.pid.as_raw(),
             serves: generation.role == Role::Serving,
             channel: generation.as_fd().as_raw_fd(),
+            number: generation.number,
         });
         let judge = self.signals.judge();
         State {
@@ -127,6 +145,7 @@ impl Supervisor {
             bequests: by_number(&self.bequests),
             report: self.report.clone(),
             pid_file: self.pid_file.clone(),
+            desk: self.desk.as_ref().map(KeptDesk::of),
         }
     }
 
@@ -154,6 +173,8 @@ impl Supervisor {
         supervisor.program = held.map_or(Program::OfPath, |file| Program::Held(file.into()));
         (supervisor.served, supervisor.attempts) = (state.served, state.attempts);
         (supervisor.report, supervisor.pid_file) = (state.report, state.pid_file);
+        // An older build had none.
+        supervisor.desk = state.desk.map(KeptDesk::resume).transpose()?.or_else(Desk::open);
         Signals::unblock();
         Ok(Some(supervisor))
     }
@@ -162,7 +183,23 @@ impl Supervisor {
 impl Kept {
     fn resume(self) -> io::Result<Generation> {
         let role = if self.serves { Role::Serving } else { Role::Draining };
-        Ok(Generation::resumed(Pid::from_raw(self.pid), role, None, own(self.channel)?.into()))
+        let channel = own(self.channel)?.into();
+        let mut generation = Generation::resumed(Pid::from_raw(self.pid), role, None, channel);
+        generation.number = self.number;
+        Ok(generation)
+    }
+}
+
+impl KeptDesk {
+    fn of(desk: &Desk) -> Self {
+        let (listener, asking) = desk.parts();
+        let asking = asking.into_iter().map(|(socket, said)| (socket.as_raw_fd(), said.to_vec()));
+        Self { listener: listener.as_raw_fd(), asking: asking.collect() }
+    }
+
+    fn resume(self) -> io::Result<Desk> {
+        let asking = self.asking.into_iter().map(|(raw, said)| Ok((own(raw)?, said)));
+        Desk::resume(own(self.listener)?, asking.collect::<io::Result<_>>()?)
     }
 }
 
