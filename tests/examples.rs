@@ -294,6 +294,38 @@ async fn udp_answers_every_datagram_through_restarts() {
     assert_eq!(app.stop().await.code(), Some(0));
 }
 
+/// A restart is a reset of its counters, and another generation.
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_reads_what_status_tells() {
+    let _lock = alone();
+    let app = App::start(Command::new(example("prometheus")));
+    app.wait_for_message(Mark::START, "serving").await;
+    let [public, admin] = [4242, 4243].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    for generation in 0..2 {
+        for (path, status) in [("/hello", 200), ("/hello", 200), ("/nowhere", 404)] {
+            assert_eq!(get(public, path).await.status, status);
+        }
+        let scraped = get(admin, "/metrics").await;
+        let kind = scraped.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+        let text = scraped.text();
+        for line in [
+            &format!("endless_generation {generation}"),
+            r#"endless_requests_total{server="127.0.0.1:4242"} 3"#,
+            r#"endless_responses_total{server="127.0.0.1:4242",code="200"} 2"#,
+            r#"endless_responses_total{server="127.0.0.1:4242",code="404"} 1"#,
+            r#"endless_connections{server="127.0.0.1:4243"} 1"#,
+            r#"endless_in_flight{server="127.0.0.1:4243"} 1"#,
+            "# TYPE endless_requests counter",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|written| written == line), "no {line} in\n{text}");
+        }
+        app.restart().await;
+    }
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_hyper_is_restarted_and_stopped() {
     let app = anywhere("plain_hyper", Path::new("/"));
@@ -441,7 +473,7 @@ async fn says(app: &App, mark: Mark, text: &str) -> Line {
     app.wait_for(mark, |line| line.text == text, PATIENCE).await
 }
 
-/// The ports of `multi_port`, `settings` and `udp` and the file of `hooks` are fixed, so tests of these wait for
+/// The ports of `multi_port`, `prometheus`, `settings` and `udp` and the file of `hooks` are fixed, so tests of these wait for
 /// each other.
 fn alone() -> Flock<File> {
     let file = File::create(env::temp_dir().join("endless-multi-port.lock")).expect("a temporary file");

@@ -2,6 +2,7 @@
 //!
 //! Outside a running server, as in the unit test of a handler, none of it panics.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -147,6 +148,7 @@ fn servers(process: &Process) -> Vec<ServerStatus> {
         connections: totals.connections,
         in_flight: totals.in_flight,
         requests: totals.requests,
+        responses: totals.responses,
         moved: totals.moved,
         hammered: totals.hammered,
     });
@@ -227,6 +229,9 @@ pub struct ServerStatus {
     pub in_flight: usize,
     /// Requests since the process started.
     pub requests: u64,
+    /// Responses that have begun since the process started, by status. What is refused before it is a request,
+    /// as a head that is malformed or late, is neither here nor there.
+    pub responses: BTreeMap<u16, u64>,
     /// Connections that came from a predecessor or went to a successor, since the process started.
     pub moved: u64,
     /// Connections that the hammer ends: 0 until it falls, when the `hammered` hooks run.

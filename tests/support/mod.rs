@@ -9,6 +9,7 @@ mod client;
 mod counts;
 mod datagrams;
 mod endlessctl;
+mod engine;
 mod event_source;
 pub(crate) mod faults;
 mod h2_client;
@@ -41,6 +42,7 @@ pub(crate) use client::{Client, get, patiently, status, status_when, until_busy}
 pub(crate) use counts::restarts;
 pub(crate) use datagrams::{Datagrams, answer as datagram, connected};
 pub(crate) use endlessctl::{Ctl, Visitor, both_ways, ctl, desk_of, serving};
+pub(crate) use engine::{address_of_our_own, here, shown};
 pub(crate) use event_source::EventSource;
 pub(crate) use h2_client::H2Load;
 pub(crate) use h2_frames::{

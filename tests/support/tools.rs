@@ -35,7 +35,10 @@ fn package_of(tool: &str) -> &str {
         "ss" | "ip" => "iproute2",
         "pgrep" | "pkill" | "ps" => "procps",
         "setsid" | "script" | "prlimit" | "unshare" => "util-linux",
+        "nginx" => "nginx-light",
         "nohup" => "coreutils",
+        "runsv" | "sv" => "runit",
+        "supervisord" | "supervisorctl" => "supervisor",
         "node" => "nodejs",
         same => same,
     }

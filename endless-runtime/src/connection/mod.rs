@@ -18,6 +18,7 @@ mod patience;
 mod quiet;
 mod refusal;
 mod request;
+mod responses;
 mod state;
 mod timer;
 

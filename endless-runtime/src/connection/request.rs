@@ -224,6 +224,7 @@ impl Asked {
             // To a response of HTTP/1.1 for a client of HTTP/1.0, hyper would add "keep-alive" all the same.
             *response.version_mut() = self.version;
         }
+        self.in_flight.connection().responds(response.status());
         response.map(|body| ResponseBody { body, deadline: self.write_deadline, in_flight: self.in_flight })
     }
 

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
+use http::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::responses::{ByStatus, Responses};
 use crate::lock::lock;
 use crate::moving::Heir;
 
@@ -19,6 +21,7 @@ use crate::moving::Heir;
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionState {
     requests: AtomicU64,
+    responses: Responses,
     in_flight: AtomicUsize,
     /// Bodies of requests that are still being read, also after their response.
     reading: AtomicUsize,
@@ -183,6 +186,11 @@ impl ConnectionState {
             lock(unanswered).insert(number);
         }
         InFlight { connection: Arc::clone(self), number }
+    }
+
+    /// A response begins.
+    pub(crate) fn responds(&self, status: StatusCode) {
+        self.responses.count(status);
     }
 
     pub(crate) fn flushed(&self) {
@@ -410,11 +418,12 @@ struct Table {
 }
 
 /// What a server's connections add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) requests: u64,
+    pub(crate) responses: ByStatus,
     /// Taken over from a predecessor or by a successor.
     pub(crate) moved: u64,
     /// Ended by the hammer.
@@ -492,10 +501,11 @@ impl Connections {
 
     pub(crate) fn totals(&self) -> Totals {
         let table = self.table();
-        let mut totals = Totals { connections: table.live.len(), ..table.finished };
+        let mut totals = Totals { connections: table.live.len(), ..table.finished.clone() };
         for connection in table.live.values() {
             totals.in_flight += connection.in_flight.load(Relaxed);
             totals.requests += connection.requests.load(Relaxed);
+            connection.responses.add_to(&mut totals.responses);
         }
         totals
     }
@@ -553,6 +563,7 @@ impl Drop for Registered {
         let mut table = self.connections.table();
         table.live.remove(&self.key);
         table.finished.requests += self.state.requests.load(Relaxed);
+        self.state.responses.add_to(&mut table.finished.responses);
         table.finished.moved += u64::from(self.has_moved);
         self.connections.parted.notify_one();
         if table.live.is_empty() {
