@@ -25,6 +25,7 @@ mod handover;
 mod listener;
 mod lock;
 mod log;
+mod manager;
 mod moving;
 mod name;
 mod pause;

@@ -179,6 +179,7 @@ impl Servers {
         let bound = match self.claim_configured(entry).await {
             Some(bound) => bound,
             None => {
+                self.refuse_if_not_passed(entry).map_err(failed)?;
                 let candidates = listener::resolve(&entry.text).await.map_err(failed)?;
                 match self.claim_bound(&entry.text, &candidates).or(given) {
                     Some(bound) => bound,
@@ -220,6 +221,14 @@ impl Servers {
         lock(&inheritance).claim_bound(text, candidates, |note| {
             table.entries.iter().any(|entry| entry.is_configured_as(note))
         })
+    }
+
+    /// What systemd has not bound cannot be bound here.
+    fn refuse_if_not_passed(&self, entry: &Entry) -> io::Result<()> {
+        let AddressText::Systemd(_) = entry.text else { return Ok(()) };
+        let inheritance = self.inheritance.borrow().clone().unwrap_or_default();
+        let inheritance = lock(&inheritance);
+        Err(listener::systemd::missing(inheritance.notes()))
     }
 
     /// An address in use may be one that the predecessor has under another name, which cannot change
@@ -343,6 +352,18 @@ impl Servers {
         let is_claimed =
             |heirloom: &&Heirloom| claimed.iter().any(|note| heirloom.entry.is_configured_as(note));
         self.let_go(&heirlooms.iter().filter(is_claimed).collect::<Vec<_>>());
+    }
+
+    /// Lets all listeners go, as there is no successor. What waits for one of systemd's waits for the next start.
+    pub(crate) fn let_go_for_good(&self) {
+        let mut table = self.table();
+        table.gone = true;
+        for entry in &table.entries {
+            match entry.text {
+                AddressText::Systemd(_) => entry.gate.close(),
+                _ => entry.gate.last_call(),
+            }
+        }
     }
 
     /// Lets all listeners go: those of `claimed` to the successor, the rest for good.

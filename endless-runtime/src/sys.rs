@@ -90,6 +90,16 @@ pub(crate) fn own_kept(raw: RawFd, inode: Option<u64>) -> std::io::Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// A close-on-exec copy of what is open under this number, if anything is; whoever owns that keeps it.
+pub(crate) fn duplicate(raw: RawFd) -> std::io::Result<OwnedFd> {
+    // SAFETY: the call takes three integers, and fails on a number that is not open.
+    match unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        // SAFETY: the number is fresh and nobody else's.
+        fresh => Ok(unsafe { OwnedFd::from_raw_fd(fresh) }),
+    }
+}
+
 /// A descriptor that becomes readable when the process `pid` ends (`pidfd_open(2)`).
 #[cfg(target_os = "linux")]
 pub(crate) fn pidfd_open(pid: nix::unistd::Pid) -> std::io::Result<OwnedFd> {

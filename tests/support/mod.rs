@@ -4,6 +4,7 @@
 // Each test binary compiles this tree for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod activation;
 mod cargo;
 mod client;
 mod counts;
@@ -17,6 +18,7 @@ mod h2_frames;
 pub(crate) mod hostile;
 mod http1;
 mod http2;
+mod manager;
 mod mirror;
 mod moved;
 mod plan;
@@ -37,6 +39,7 @@ mod unix;
 mod websocket;
 mod wire;
 
+pub(crate) use activation::activated;
 pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
@@ -51,6 +54,7 @@ pub(crate) use h2_frames::{
 };
 pub(crate) use http1::{Connection, Response};
 pub(crate) use http2::{Answer2, Http2, answer, more, reset};
+pub(crate) use manager::Manager;
 pub(crate) use mirror::{Exchange, Mirror, Talk, seen};
 pub(crate) use moved::{SIGNALS, is_stop, lives_on, moves_or_closes, says_close};
 pub(crate) use plan::Plan;

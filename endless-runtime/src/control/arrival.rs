@@ -15,7 +15,7 @@ use crate::handover::arriving::{Arriving, Do, Estate, Happened};
 use crate::handover::environment::Start;
 use crate::handover::message::Message;
 use crate::handover::starter::Starter;
-use crate::listener::ListenerNote;
+use crate::listener::{ListenerNote, systemd};
 use crate::log::{self, event};
 use crate::pause::{self, Point};
 use crate::pid_file;
@@ -59,6 +59,7 @@ impl Control {
             pause::at(Point::Serving);
         }
         self.take_over(moving);
+        self.tell_serving(starter.is_some());
         match starter {
             Some(supervisor) if supervisor.is_supervisor() => self.listen_to(supervisor, outbox),
             starter => {
@@ -126,6 +127,9 @@ pub(super) async fn arrive(
         for action in arriving.on(happened) {
             match action {
                 Do::Inherit(mut estate) => {
+                    if !is_started {
+                        estate.listeners = passed();
+                    }
                     moving = estate.moving.take();
                     predecessor = predecessor.or(estate.predecessor.map(Pid::from_raw));
                     inherit(process, estate, is_started);
@@ -159,8 +163,28 @@ fn inherit(process: &'static Process, estate: Estate, is_started: bool) {
     process.servers.inherit(estate.listeners);
 }
 
+/// What systemd has passed to the first process of a service.
+fn passed() -> Vec<(ListenerNote, OwnedFd)> {
+    let error = match systemd::passed() {
+        Ok(passed) => return passed,
+        Err(error) => error,
+    };
+    event!(ERROR, "cannot take the sockets from systemd", reason = describe(&error));
+    Vec::new()
+}
+
 fn say_what_is_removed(removed: &[ListenerNote]) {
     for note in removed {
+        if let Some(name) = systemd::name_of(note) {
+            event!(
+                WARN,
+                "socket from systemd not claimed: this service does not accept from it",
+                name = name,
+                address = note.local,
+                hint = "to serve it, listen on systemd:NAME, once for each socket of the name"
+            );
+            continue;
+        }
         event!(
             WARN,
             "inherited listener not claimed: it counts as removed",

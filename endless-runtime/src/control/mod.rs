@@ -8,6 +8,7 @@
 
 mod arrival;
 mod moving;
+mod notices;
 mod prepare;
 mod restart;
 mod stop;

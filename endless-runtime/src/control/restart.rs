@@ -16,6 +16,7 @@ use crate::handover::launch::Launch;
 use crate::handover::message::Hello;
 use crate::handover::successor::{self, Successor};
 use crate::log::event;
+use crate::manager::Notice;
 use crate::pause::{self, Point};
 use crate::process::Process;
 use crate::signal::hook::Moment;
@@ -70,6 +71,8 @@ impl Control {
 
     pub(super) fn begin_restart(&mut self, wanted: Wanted) {
         event!(INFO, "restarting", pid = getpid(), program = self.launch.program().display());
+        let (generation, pid) = (self.process.generation(), getpid().as_raw());
+        self.tell_manager(Notice::Restarting { generation, pid });
         let (call_off, called_off) = watch::channel(None);
         let attempt = Box::pin(attempt(self.process, self.launch, wanted.event.clone(), called_off));
         self.restart = Some(Restart { wanted, call_off, attempt });
@@ -85,6 +88,7 @@ impl Control {
                 let pid = successor.pid();
                 let generation = self.process.generation() + 1;
                 event!(INFO, "handed over", pid = getpid(), successor = pid, generation = generation);
+                self.tell_manager(Notice::Replaced { generation, pid: pid.cast_signed() });
                 self.reply(replies, || Ok(pid));
                 self.pass_on(&mut successor).await;
                 let event = event.with(Outcome::Restarted { pid });
@@ -92,6 +96,7 @@ impl Control {
             }
             Err(reason) => {
                 event!(WARN, "restart called off", pid = getpid(), reason = reason);
+                self.tell_not_restarted(&reason);
                 self.reply(replies, || Err(Error::restart(reason.clone())));
                 self.run_post_hooks(event.with(Outcome::NotRestarted { reason }));
                 self.after_failure();

@@ -78,6 +78,7 @@ impl Control {
             return;
         }
         self.life = Life::Stopping;
+        self.tell_stopping();
         STOPS.store(true, Relaxed);
         if self.restart.is_none() {
             self.forget_again();
@@ -144,7 +145,7 @@ impl Control {
         }
         self.life = Life::Draining;
         if !cause.has_handed_over() {
-            process.servers.let_go(&[]);
+            process.servers.let_go_for_good();
         }
         BEQUESTS.let_go();
         let movers = self.leave(cause.take_moving());

@@ -88,6 +88,7 @@ pub(super) fn report(process: &Process) -> Report {
         pid_file: config.pid_file.clone(),
         hooked: handled(&process.hooks).iter().map(Signal::to_string).collect(),
         hooks_timeout: process.hooks.time_of(Moment::Pre(Signal::Hangup)),
+        answers_pings: true,
     }
 }
 
@@ -202,6 +203,7 @@ impl Control {
             Message::LetGo(inheritors) => self.on_let_go(inheritors),
             Message::NotRestarted(Reason { reason }) => self.on_not_restarted(reason),
             Message::Signal(relayed) => self.on_relayed(relayed),
+            Message::Ping => self.on_ping(),
             _ => {}
         }
     }
@@ -209,6 +211,15 @@ impl Control {
     fn say(&self, message: Message) {
         if let Some(supervised) = &self.supervised {
             supervised.say(message);
+        }
+    }
+
+    /// It is the runtime that serves who answers, if it can.
+    fn on_ping(&self) {
+        if let (Some(supervised), Some(runtime)) = (&self.supervised, self.process.hooks.runtime()) {
+            let say = supervised.say.clone();
+            // A supervisor that is gone is heard of.
+            runtime.spawn(async move { drop(say.send(Message::Pong)) });
         }
     }
 

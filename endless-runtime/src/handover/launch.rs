@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal as Number};
-use nix::unistd::{Pid, execve};
+use nix::unistd::{Pid, execve, getpid};
 
 use super::environment::{Credentials, SUPERVISOR_VARIABLE, VARIABLE};
 use crate::signal::{Signal, set_of};
@@ -73,6 +73,10 @@ impl Launch {
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_dup2(channel.as_raw_fd(), place.as_raw_fd())?;
         let mut environment = self.environment.clone();
+        if !by_supervisor {
+            // Who succeeds the main process of a service is watched in its place.
+            environment.retain(|variable| *variable != *format!("WATCHDOG_PID={}", getpid()));
+        }
         environment.push(format!("{VARIABLE}={credentials}").into());
         let pid = posix_spawn(
             c_string(program.as_os_str().as_bytes())?.as_c_str(),

@@ -89,6 +89,10 @@ pub(crate) enum Message {
     Taken(Taken),
     /// Those that were taken are the successor's.
     Commit(Committed),
+    /// From the supervisor: is your runtime alive?
+    Ping,
+    /// To the supervisor: it is.
+    Pong,
     /// Something that a newer build says.
     Unknown(u16),
 }
@@ -193,6 +197,8 @@ pub(crate) struct Report {
     pub(crate) hooked: Vec<String>,
     /// For how long its hooks may take to agree to a restart, all together.
     pub(crate) hooks_timeout: Duration,
+    /// Whether it knows [`Message::Ping`].
+    pub(crate) answers_pings: bool,
 }
 
 /// Which of its attempts a supervisor means: an answer that comes late is none to the next one.
@@ -272,6 +278,8 @@ mod kind {
     pub(super) const TAKEN: u16 = 23;
     pub(super) const BEQUESTS: u16 = 24;
     pub(super) const COMMIT: u16 = 25;
+    pub(super) const PING: u16 = 30;
+    pub(super) const PONG: u16 = 31;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -337,6 +345,8 @@ impl Message {
             Self::Move(batch) => batch.into_frame(),
             Self::Taken(taken) => (frame(kind::TAKEN, 0, &taken), Vec::new()),
             Self::Commit(committed) => (frame(kind::COMMIT, 0, &committed), Vec::new()),
+            Self::Ping => (frame(kind::PING, 0, &()), Vec::new()),
+            Self::Pong => (frame(kind::PONG, 0, &()), Vec::new()),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -371,6 +381,8 @@ impl Message {
             kind::MOVE => Self::Move(Batch::parse(payload, descriptors)?),
             kind::TAKEN => Self::Taken(json(kind, payload)?),
             kind::COMMIT => Self::Commit(json(kind, payload)?),
+            kind::PING => Self::Ping,
+            kind::PONG => Self::Pong,
             unknown => Self::Unknown(unknown),
         })
     }

@@ -4,6 +4,7 @@ mod bind;
 mod gate;
 mod given;
 mod inherited;
+pub(crate) mod systemd;
 mod unix;
 
 use std::io;

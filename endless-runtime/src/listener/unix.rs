@@ -23,22 +23,38 @@ pub(crate) struct SocketFile {
     pub(super) path: PathBuf,
     device: u64,
     inode: u64,
+    #[serde(default)]
+    owner: Owner,
+}
+
+/// Whose it is to remove the file, and to put it back.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+enum Owner {
+    #[default]
+    Service,
+    Systemd,
 }
 
 impl SocketFile {
     pub(super) fn at(path: PathBuf) -> io::Result<Self> {
         let file = fs::symlink_metadata(&path)?;
-        Ok(Self { path, device: file.dev(), inode: file.ino() })
+        Ok(Self { path, device: file.dev(), inode: file.ino(), owner: Owner::Service })
+    }
+
+    /// One that this process may not even see.
+    pub(super) fn of_systemd(path: PathBuf) -> Self {
+        Self { path, device: 0, inode: 0, owner: Owner::Systemd }
     }
 
     /// Whether the path still leads to this socket: it may have been removed, or replaced by somebody else's.
+    /// Where that is systemd's to see to, it counts as if.
     pub(crate) fn is_in_place(&self) -> bool {
-        Self::at(self.path.clone()).is_ok_and(|file| file == *self)
+        self.owner == Owner::Systemd || Self::at(self.path.clone()).is_ok_and(|file| file == *self)
     }
 
-    /// Removes the file, if it is still this socket's.
+    /// Removes the file, if it is still this socket's and not systemd's.
     pub(crate) fn remove(&self) {
-        if self.is_in_place() {
+        if self.owner == Owner::Service && self.is_in_place() {
             // Somebody may have been faster.
             let _gone = fs::remove_file(&self.path);
         }

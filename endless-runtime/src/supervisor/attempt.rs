@@ -118,6 +118,7 @@ impl Supervisor {
             Asked { attempt: self.attempts, signal, program: self.launch.program().display().to_string() };
         let deadline = Instant::now().checked_add(self.report.hooks_timeout.saturating_add(ANSWER_TIME));
         self.attempt = Some(Attempt { cause: Cause::Restart, phase: Phase::Asking, deadline, visitors });
+        self.tell_restarting();
         match self.serving() {
             Some(serving) => serving.say(Message::Ask(asked)),
             None => self.start_successor(Cause::Restart),
@@ -130,6 +131,7 @@ impl Supervisor {
         match self.deaths.delay(now, self.report.respawn) {
             Some(delay) => {
                 event!(ERROR, "the generation has ended: replacing it", pid = pid, how = dead.how);
+                self.tell_replacing(&dead.how);
                 let deadline = Some(now + delay);
                 let (cause, visitors) = (Cause::Death, Vec::new());
                 self.attempt = Some(Attempt { cause, phase: Phase::Waiting, deadline, visitors });
@@ -365,6 +367,7 @@ impl Supervisor {
         self.served = Some(self.served.map_or(0, |generation| generation + 1));
         self.take_stock(pid);
         self.write_pid_file();
+        self.tell_serving();
     }
 
     fn write_pid_file(&mut self) {
@@ -405,6 +408,7 @@ impl Supervisor {
             Phase::Replacing { end, .. } => end,
             Phase::Asking | Phase::Waiting => None,
         };
+        self.tell_not_restarted(&reason);
         if let Some(serving) = self.serving() {
             return serving.say(Message::NotRestarted(Reason { reason }));
         }

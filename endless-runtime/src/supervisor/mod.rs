@@ -9,6 +9,7 @@ mod attempt;
 mod deaths;
 mod echoes;
 mod generation;
+mod notices;
 mod program;
 mod signals;
 mod succession;
@@ -32,6 +33,7 @@ use crate::handover::launch::Launch;
 use crate::handover::message::{Message, Relayed, Report};
 use crate::handover::process::End;
 use crate::handover::supervisor_version;
+use crate::listener::systemd;
 use crate::log::event;
 use crate::pid_file;
 use crate::signal::{Judge, Received, Signal, ignored_now};
@@ -39,6 +41,7 @@ use attempt::{Attempt, Dead, Wanted};
 use deaths::Deaths;
 use echoes::Echoes;
 use generation::{Generation, Heard, Listener, Role};
+use notices::Pulse;
 use program::Program;
 use signals::Signals;
 
@@ -54,6 +57,7 @@ pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
     let itself = Launch::of_this_process(None, ignored.clone())?;
     let next = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
     let mut supervisor = Supervisor::new(itself, Signals::catch(Judge::new(ignored))?);
+    supervisor.listeners = systemd::passed()?;
     supervisor.desk = Desk::open();
     supervisor.start_first();
     supervisor.launch = next;
@@ -104,6 +108,7 @@ struct Supervisor {
     stop: Option<Stop>,
     /// The one that names this process.
     pid_file: Option<PathBuf>,
+    pulse: Pulse,
     /// How this process ends, when everybody else has.
     status: Option<u8>,
 }
@@ -136,6 +141,7 @@ impl Supervisor {
             desk: None,
             stop: None,
             pid_file: None,
+            pulse: Pulse::new(),
             status: None,
         }
     }
@@ -166,8 +172,11 @@ impl Supervisor {
     fn wait(&self) -> Vec<Pid> {
         let now = Instant::now();
         let ends = self.generations.iter().filter_map(|generation| generation.end_at);
-        let others =
-            [self.attempt.as_ref().and_then(Attempt::deadline), self.desk.as_ref().and_then(Desk::deadline)];
+        let others = [
+            self.attempt.as_ref().and_then(Attempt::deadline),
+            self.desk.as_ref().and_then(Desk::deadline),
+            self.pulse.deadline(),
+        ];
         let deadline = ends.chain(others.into_iter().flatten()).min();
         let time = deadline.map_or(PollTimeout::NONE, |deadline| until(deadline, now));
         // The end of a channel would be told again and again, whether it is asked for or not.
@@ -203,6 +212,7 @@ impl Supervisor {
         match (role, heard) {
             // Also of one that has not heard yet that it is replaced: it would have taken it for itself alone.
             (_, Heard::Said(Message::Signal(signal))) => self.on_relayed(signal, pid),
+            (_, Heard::Said(Message::Pong)) => self.on_pong(pid),
             (Role::Starting, heard) => self.on_heard_of_successor(heard),
             (Role::Serving, Heard::Relisted) => self.take_stock(pid),
             (Role::Serving, Heard::Said(message)) => self.on_heard_of_predecessor(message),
@@ -269,6 +279,7 @@ impl Supervisor {
     /// Ends when all generations have.
     fn give_up(&mut self, status: u8) {
         self.status = Some(status);
+        self.tell_stopping();
         self.listeners.clear();
         self.bequests.clear();
     }
@@ -281,6 +292,7 @@ impl Supervisor {
             generation.kill();
         }
         self.on_time_of_attempt(now);
+        self.on_time_of_pulse(now);
     }
 
     fn on_signal(&mut self, received: Received) {
@@ -304,7 +316,7 @@ impl Supervisor {
         match signal {
             Signal::Hangup if !hangup => self.restart_wanted(Wanted::by(relayed)),
             Signal::Hangup | Signal::Terminate | Signal::Interrupt => self.stop_wanted(signal, relayed),
-            other if self.is_hooked(other) => self.tell_serving(relayed),
+            other if self.is_hooked(other) => self.relay_to_serving(relayed),
             unhooked => act_by_default(unhooked),
         }
     }
@@ -314,7 +326,7 @@ impl Supervisor {
     }
 
     /// Whoever serves is told; those that drain already were told to do no more than that.
-    fn tell_serving(&mut self, relayed: Relayed) {
+    fn relay_to_serving(&mut self, relayed: Relayed) {
         let stops = self.stop.is_some();
         for generation in &mut self.generations {
             if generation.role == Role::Serving || stops && generation.role == Role::Draining {
@@ -328,6 +340,7 @@ impl Supervisor {
         stop.signals.push(relayed.clone());
         stop.interrupts += u32::from(signal == Signal::Interrupt);
         let hammers = stop.interrupts > 1 && signal == Signal::Interrupt;
+        self.tell_stopping();
         let reason = format!("stopped by {signal}");
         if let Some(again) = self.again.take() {
             self.answer_all(again.visitors, &Answer::refused(&*reason));
