@@ -52,6 +52,11 @@ moving:
     FULL=1 cargo test --release --locked --test moving --test moving_bytes --test moving_clients --test moving_many \
         --test moving_latency -- --nocapture --test-threads=1
 
+# Clients that come back to another generation over TLS, a thousand each time, and what that costs.
+tls:
+    FULL=1 cargo test --release --locked --test resumption_cost -- --nocapture
+    FULL=1 cargo test --locked --test resumption -- --nocapture --test-threads=1
+
 # What a request costs, against bare hyper 1.
 bench pairs="31":
     cargo bench --bench request_path -- {{pairs}}

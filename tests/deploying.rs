@@ -1,5 +1,5 @@
-//! What the guide to deploying shows and nothing here can run, a pod and an image: a service starts with what they
-//! set, and whoever would kill it waits for longer than it may take to stop.
+//! What the guide to deploying shows and nothing here can run, a pod and an image: a service starts with what
+//! they set, and whoever would kill it waits for longer than it may take to stop.
 
 mod support;
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use support::{
-    App, Client, Connection, Datagrams, EventSource, Line, Mark, PATIENCE, Said, WebSocket, example, get,
-    patiently, restarts, status, unix_get,
+    App, Client, Connection, Datagrams, EventSource, Line, Mark, PATIENCE, Said, Secure, WebSocket, example,
+    get, patiently, restarts, status, unix_get,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -214,6 +214,57 @@ async fn unix_socket_is_served_in_the_folder_where_it_was_started() {
     assert!(!socket.exists());
 }
 
+/// The certificate is made once, read again upon the signal, and by a successor.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_makes_itself_a_certificate_and_reads_it_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cert = folder.path().join("target/example-tls/cert.pem");
+    let app = anywhere("tls", folder.path());
+    app.wait_for_message(Mark::START, "serving").await;
+    let address = app.address().await;
+    let first = fs::read(&cert).expect("it was made");
+    says_world_securely(address, &cert).await;
+    app.restart().await;
+    assert_eq!(fs::read(&cert).expect("it is there"), first);
+    says_world_securely(address, &cert).await;
+
+    fs::remove_file(&cert).expect("it is there");
+    let successor = app.restart().await;
+    says_world_securely(address, &cert).await;
+    assert_ne!(fs::read(&cert).expect("it was made"), first);
+    let mark = app.mark();
+    app.signal(successor, Signal::SIGUSR1);
+    app.wait_for_message(mark, "certificates reloaded").await;
+    says_world_securely(address, &cert).await;
+    app.stop().await;
+}
+
+async fn says_world_securely(address: SocketAddr, cert: &Path) {
+    let mut client = Client::secure(address, &Secure::trusting_file(cert)).await;
+    assert_eq!(client.get("/hello").await.text(), "WORLD!");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_and_https_sends_everybody_to_https() {
+    let _lock = alone();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(example("http_and_https"));
+    command.current_dir(folder.path());
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    let [plain, secure] = [4242, 4243].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    for _ in 0..2 {
+        let mut client = Client::connect(plain).await;
+        client.send("GET /hello?really HTTP/1.1\r\nHost: localhost:4242\r\n\r\n").await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 308);
+        assert_eq!(answer.header("location"), Some("https://localhost:4243/hello?really"));
+        says_world_securely(secure, &folder.path().join("target/example-https/cert.pem")).await;
+        app.restart().await;
+    }
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_answers_all_that_was_said_before_its_close_frame() {
     let app = anywhere("websocket", Path::new("/"));
@@ -250,8 +301,8 @@ async fn websocket_closes_quiet_sockets_at_a_restart_and_at_a_stop() {
     }
 }
 
-/// The source asks again on the connection that it has, which is the successor's; at a stop, the last answer on
-/// it says so.
+/// The source asks again on the connection that it has, which is the successor's; at a stop, the last answer
+/// on it says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_sent_events_are_neither_lost_nor_doubled() {
     let mut command = Command::new(example("server_sent_events"));
@@ -473,8 +524,8 @@ async fn says(app: &App, mark: Mark, text: &str) -> Line {
     app.wait_for(mark, |line| line.text == text, PATIENCE).await
 }
 
-/// The ports of `multi_port`, `prometheus`, `settings` and `udp` and the file of `hooks` are fixed, so tests of these wait for
-/// each other.
+/// The ports of `multi_port`, `prometheus`, `settings` and `udp` and the file of `hooks` are fixed, so tests
+/// of these wait for each other.
 fn alone() -> Flock<File> {
     let file = File::create(env::temp_dir().join("endless-multi-port.lock")).expect("a temporary file");
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("the lock can be taken")

@@ -65,8 +65,17 @@ const fn column(
 #[test]
 fn every_point_is_in_the_table() {
     // The first is `while_a_successor_is_called_off`, and the others are a supervisor's.
-    let elsewhere =
-        [Point::CallingOff, Point::Becoming, Point::HeardAsk, Point::HeardPause, Point::SaidPaused];
+    let elsewhere = [
+        Point::CallingOff,
+        Point::Rehearsing,
+        Point::Rehearsed,
+        Point::Becoming,
+        Point::Became,
+        Point::Resumed,
+        Point::HeardAsk,
+        Point::HeardPause,
+        Point::SaidPaused,
+    ];
     assert_eq!(missing_in(DIRECT), elsewhere);
 }
 

@@ -1,5 +1,5 @@
-//! nginx with a pool of connections before a service that is restarted again and again. It does not try a POST
-//! twice, so what its clients see is whether the pool lives through.
+//! nginx with a pool of connections before a service that is restarted again and again. It does not try a
+//! POST twice, so what its clients see is whether the pool lives through.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Supervisors of other kinds, supervisord and runit, above a service that is restarted again and again: what they
-//! have started stays, and they never see it end.
+//! Supervisors of other kinds, supervisord and runit, above a service that is restarted again and again: what
+//! they have started stays, and they never see it end.
 
 mod support;
 

@@ -49,7 +49,8 @@ impl Entry {
         let settings = options::read(arguments, r#"listen = "127.0.0.1:4242""#)?;
         let library = options::library(&settings);
         let options = settings.iter().filter(|setting| setting.name != "crate");
-        let (library, settings) = both(library, all(options.map(option)))?;
+        let tls = check_tls(&settings, cfg!(feature = "tls"));
+        let ((library, settings), ()) = both(both(library, all(options.map(option))), tls)?;
         Ok(Self { library, settings })
     }
 
@@ -73,6 +74,27 @@ fn option(setting: &Setting) -> Result<(String, String)> {
     let values = Kind::Option(row.form).read(setting, |text| row.form.parse(text))?;
     let texts: Vec<_> = values.iter().map(ToString::to_string).collect();
     Ok((name, texts.join(",")))
+}
+
+/// What only all options together can tell of TLS; `is_built` is whether the library speaks it.
+fn check_tls(settings: &[Setting], is_built: bool) -> Result<()> {
+    let find = |name| settings.iter().find(|setting| setting.name == name);
+    let any = settings.iter().find(|setting| setting.name.to_string().starts_with("tls_"));
+    match (any, find("tls_cert"), find("tls_key")) {
+        (Some(any), _, _) if !is_built => {
+            Err(any.fault("needs TLS: expected the feature `tls` or `tls-ring` of `endless-server`"))
+        }
+        (_, Some(cert), None) => {
+            Err(cert.fault("is no use alone: expected `tls_key = \"/path/to/file\"` too"))
+        }
+        (_, None, Some(key)) => {
+            Err(key.fault("is no use alone: expected `tls_cert = \"/path/to/file\"` too"))
+        }
+        (_, Some(cert), _) if find("listen").is_none() => {
+            Err(cert.fault("is for what `listen` serves: expected that, or `endless::serve_tls` in the body"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn known() -> Vec<&'static str> {
@@ -153,6 +175,20 @@ mod tests {
             async fn main() {}
         );
         assert_eq!(expanded(arguments, item), expected.to_string());
+    }
+
+    #[test]
+    fn without_tls_its_options_say_what_they_need() {
+        for option in
+            [quote!(tls_cert = "cert.pem"), quote!(tls_key = "key.pem"), quote!(tls_reload = "usr1")]
+        {
+            let settings = options::read(option, "").expect("well-formed");
+            let fault = check_tls(&settings, false).expect_err("refused").to_string();
+            assert!(
+                fault.ends_with(" needs TLS: expected the feature `tls` or `tls-ring` of `endless-server`")
+            );
+        }
+        assert!(check_tls(&options::read(quote!(listen = ":80"), "").expect("well-formed"), false).is_ok());
     }
 
     #[test]

@@ -39,6 +39,9 @@ mod registration;
 /// | option | value | default |
 /// |---|---|---|
 /// | `listen` | `"127.0.0.1:4242"`, `"localhost:4242"`, `"[::]:80"`, `":8080"`, `"unix:/run/app.sock"`, `"systemd:NAME"`, or an array of them | none |
+/// | `tls_cert` | a PEM file with the certificate for TLS, with `listen` and `tls_key`: `"cert.pem"` | none |
+/// | `tls_key` | a PEM file with its private key: `"key.pem"` | none |
+/// | `tls_reload` | a signal for hooks alone, upon which the files of all certificates are read again: `"SIGUSR1"` | none |
 /// | `hammer_time` | how long a drain may take: `"30s"`, `"500ms"`, `"never"` | `"60s"` |
 /// | `ready_timeout` | how long a successor may take to be ready | `"60s"` |
 /// | `idle_grace` | how long a drain leaves idle connections open | `"2s"` |
@@ -48,6 +51,7 @@ mod registration;
 /// | `write_timeout` | how long a whole response may take to be written, from the end of the request's head | `"never"` |
 /// | `header_timeout` | how long a request's head may take to arrive, from its first byte | `"30s"` |
 /// | `idle_timeout` | how long a connection may idle, before its first request or between two | `"120s"` |
+/// | `handshake_timeout` | how long a TLS handshake may take | `"10s"` |
 /// | `max_header_bytes` | how long a request's head may be, in bytes; a longer one is answered with 431 | `1048576` |
 /// | `max_connections` | how many connections each server has at a time; more wait in the kernel's queue | none |
 /// | `backlog` | how many connections may wait in the kernel's queue of each server | `4096` |

@@ -229,8 +229,8 @@ pub struct ServerStatus {
     pub in_flight: usize,
     /// Requests since the process started.
     pub requests: u64,
-    /// Responses that have begun since the process started, by status. What is refused before it is a request,
-    /// as a head that is malformed or late, is neither here nor there.
+    /// Responses that have begun since the process started, by status. What is refused before it is a
+    /// request, as a head that is malformed or late, is neither here nor there.
     pub responses: BTreeMap<u16, u64>,
     /// Connections that came from a predecessor or went to a successor, since the process started.
     pub moved: u64,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::grammar::{self, AddressText, Flavor, OPTIONS, Row, Value};
+use crate::grammar::{self, AddressText, Flavor, Form, OPTIONS, Row, Value};
 use crate::handover::environment::{SUPERVISOR_VARIABLE, VARIABLE as HANDOVER_VARIABLE};
 use crate::log::event;
 use crate::signal::hook::Registration;
@@ -34,6 +34,11 @@ pub struct Config {
     pub(crate) supervise: bool,
     /// How often a generation that ends by itself is replaced, and within which time; `None` for never.
     pub(crate) respawn: Option<(usize, Duration)>,
+    /// A certificate and its key, for what `listen` serves: both or neither.
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Upon which the certificates are read again.
+    pub(crate) tls_reload: Option<Signal>,
     pub(crate) server: ServerSettings,
     pub(crate) flavor: Flavor,
     pub(crate) worker_threads: Option<usize>,
@@ -63,6 +68,8 @@ pub(crate) struct Limits {
     pub(crate) header_timeout: Option<Duration>,
     /// A connection without a request.
     pub(crate) idle_timeout: Option<Duration>,
+    /// A TLS handshake, from accept on.
+    pub(crate) handshake_timeout: Option<Duration>,
     /// A request's head.
     pub(crate) max_header_bytes: usize,
 }
@@ -80,6 +87,9 @@ impl Default for Config {
             program: None,
             supervise: false,
             respawn: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_reload: None,
             server: ServerSettings::default(),
             flavor: Flavor::MultiThread,
             worker_threads: None,
@@ -153,6 +163,14 @@ impl Config {
         self
     }
 
+    /// A signal upon which the files of all certificates are read again; one that is for hooks alone, which run
+    /// around it.
+    #[cfg(feature = "_tls")]
+    pub fn tls_reload(mut self, signal: impl Into<Option<Signal>>) -> Self {
+        self.tls_reload = signal.into();
+        self
+    }
+
     /// Runs `hook` before or after what `signal` does, as `#[endless::hook]` would; after those of the
     /// attribute.
     pub fn hook<Shape>(mut self, phase: Phase, signal: Signal, hook: impl Hook<Shape>) -> Self {
@@ -193,14 +211,34 @@ impl Config {
                 self.overrule(row, &text, manner)?;
             }
         }
+        self.check_tls()?;
         Ok(self)
+    }
+
+    /// What only all together can tell.
+    fn check_tls(&self) -> Result<()> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => return Err(Error::configuration("tls_cert is set without tls_key")),
+            (None, Some(_)) => return Err(Error::configuration("tls_key is set without tls_cert")),
+            _ => {}
+        }
+        let Some(signal) = self.tls_reload else { return Ok(()) };
+        let checked = Form::Signal.parse(&signal.to_string());
+        checked.map(drop).map_err(|refusal| Error::configuration(format!("tls_reload: {refusal}")))
     }
 
     fn overrule(&mut self, row: &Row, text: &str, manner: Manner) -> Result<()> {
         let variable = row.variable();
-        if row.name == "listen" && manner == Manner::Imperative {
+        if row.is_of_listen() && manner == Manner::Imperative {
+            let what = if row.name == "listen" { "where it listens" } else { "how it speaks TLS" };
             return Err(Error::configuration(format!(
-                "{variable} is set, but this program says in its code where it listens"
+                "{variable} is set, but this program says in its code {what}"
+            )));
+        }
+        if row.name.starts_with("tls_") && !cfg!(feature = "_tls") {
+            return Err(Error::configuration(format!(
+                "{variable} is set, but this program was built without TLS: expected the feature `tls` or \
+                 `tls-ring` of endless-server"
             )));
         }
         let value =
@@ -233,10 +271,16 @@ impl Config {
             ("program", Value::FilePath(path)) => self.program = Some(path),
             ("supervise", Value::Switch(on)) => self.supervise = on,
             ("respawn", Value::Rate(rate)) => self.respawn = rate,
+            ("tls_cert", Value::FilePath(path)) => self.tls_cert = Some(path),
+            ("tls_key", Value::FilePath(path)) => self.tls_key = Some(path),
+            ("tls_reload", Value::Signal(name)) => {
+                self.tls_reload = Some(name.parse().expect("the grammar's signals are ours"));
+            }
             ("read_timeout", Value::Duration(time)) => limits.read_timeout = time,
             ("write_timeout", Value::Duration(time)) => limits.write_timeout = time,
             ("header_timeout", Value::Duration(time)) => limits.header_timeout = time,
             ("idle_timeout", Value::Duration(time)) => limits.idle_timeout = time,
+            ("handshake_timeout", Value::Duration(time)) => limits.handshake_timeout = time,
             ("max_header_bytes", Value::Count(count)) => limits.max_header_bytes = count,
             ("max_connections", Value::Count(count)) => self.server.max_connections = Some(count),
             ("backlog", Value::Count(count)) => {

@@ -13,8 +13,10 @@ use crate::grammar::Flavor;
 use crate::log;
 use crate::process::Process;
 use crate::server::{Server, Serving, finished};
-use crate::service::{IntoOutcome, IntoService};
+use crate::service::{HttpService, IntoOutcome, IntoService};
 use crate::supervisor;
+#[cfg(feature = "_tls")]
+use crate::tls::Tls;
 
 /// The exit status for a configuration that cannot be used.
 const UNUSABLE: u8 = 2;
@@ -41,12 +43,22 @@ where
             () = finished() => return Ok(()),
             service = main() => service.into_service()?,
         };
-        let servers =
-            process.config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
-        let servings: Vec<Serving> = servers.map(Server::serve).collect();
+        let servers = servers(&process.config, &service)?;
+        let servings: Vec<Serving> = servers.into_iter().map(Server::serve).collect();
         process.servers.complete();
         all(servings).await.map_err(Into::into)
     })
+}
+
+/// One for each address, all with the same certificate if there is one.
+fn servers<S: HttpService>(config: &Config, service: &S) -> Result<Vec<Server<S>>, Error> {
+    let servers = config.listen.iter().map(|address| Server::new(address.clone(), service.clone()));
+    #[cfg(feature = "_tls")]
+    if let Some((cert, key)) = config.tls_cert.as_ref().zip(config.tls_key.as_ref()) {
+        let tls = Tls::from_pem_files(cert, key)?;
+        return Ok(servers.map(|server| server.tls(tls.clone())).collect());
+    }
+    Ok(servers.collect())
 }
 
 /// Polls them together; the first failure is everybody's.

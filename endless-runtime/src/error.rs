@@ -27,6 +27,7 @@ enum Kind {
     Restart,
     Draining,
     Bequest,
+    Tls,
 }
 
 impl Error {
@@ -52,6 +53,11 @@ impl Error {
         Self { kind: Kind::Bequest, message: message.into(), source: source.map(Into::into) }
     }
 
+    #[cfg(feature = "_tls")]
+    pub(crate) fn tls(message: impl Into<String>, source: Option<BoxError>) -> Self {
+        Self { kind: Kind::Tls, message: message.into(), source }
+    }
+
     /// Whether an address could not be bound: in use, not permitted, not on this machine, not resolved.
     pub fn is_bind(&self) -> bool {
         self.kind == Kind::Bind
@@ -75,6 +81,11 @@ impl Error {
     /// Whether a descriptor could not be bequeathed: an unusable name, or no descriptor left for a copy.
     pub fn is_bequest(&self) -> bool {
         self.kind == Kind::Bequest
+    }
+
+    /// Whether a certificate or its key cannot be used: missing, unreadable, not belonging together.
+    pub fn is_tls(&self) -> bool {
+        self.kind == Kind::Tls
     }
 }
 

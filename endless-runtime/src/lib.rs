@@ -33,12 +33,17 @@ mod pid_file;
 #[doc(hidden)]
 pub mod private;
 mod process;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod remains;
+mod secrets;
 mod server;
 mod servers;
 mod service;
 mod signal;
 mod supervisor;
 mod sys;
+#[cfg(feature = "_tls")]
+mod tls;
 
 pub use address::{Address, Endpoint, IntoAddress};
 pub use api::{
@@ -51,6 +56,10 @@ pub use config::Config;
 pub use connection::ConnectInfo;
 pub use error::{Error, Result};
 pub use listener::GivenListener as Listener;
+#[cfg(feature = "_tls")]
+pub use server::serve_tls;
 pub use server::{Server, Serving, serve};
 pub use service::{HttpService, HyperService, ServiceFn, hyper_service, service_fn};
 pub use signal::{Event, Hook, Outcome, Phase, Sender, Signal};
+#[cfg(feature = "_tls")]
+pub use tls::{ClientAuth, Tls, TlsInfo, TlsVersion};

@@ -34,8 +34,16 @@ pub(crate) enum Point {
     /// and the one that was started has not been told.
     CallingOff,
 
+    /// A build that a supervisor would become has been given what that one knows, and has not read it.
+    Rehearsing,
+    /// It has said whether it could be that supervisor, which still hears signals.
+    Rehearsed,
     /// A supervisor is about to become another build, and hears nothing any more.
     Becoming,
+    /// It is that build, and knows nothing yet.
+    Became,
+    /// It knows everything, and hears nothing yet.
+    Resumed,
     /// A supervisor has asked for a restart, and no hook has run.
     HeardAsk,
     /// A supervisor wants nothing to be accepted; this process accepts.

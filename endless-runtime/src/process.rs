@@ -127,6 +127,8 @@ impl Process {
         config::warn_of_unknown_variables();
         let (commands, received) = mpsc::unbounded_channel();
         let hooks = Hooks::with(&config.hooks);
+        #[cfg(feature = "_tls")]
+        config.tls_reload.into_iter().for_each(|signal| hooks.give(crate::tls::reload_upon(signal)));
         let prepared = control::prepare(&config, &hooks)?;
         let supervisor = prepared.supervisor();
         let process = PROCESS.get_or_init(|| Self {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "_tls")]
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::address::{Address, IntoAddress};
 use crate::config::ServerSettings;
-use crate::connection::{self, Acceptor, Arrival, Past, Registered, Terms};
+use crate::connection::{self, Acceptor, Arrival, Handshakes, Past, Registered, Terms};
 use crate::error::{Error, Result};
 use crate::future::BoxFuture;
 use crate::grammar::AddressText;
@@ -27,6 +29,8 @@ use crate::servers::Entry;
 use crate::service::HttpService;
 use crate::signal::hook;
 use crate::signal::{Hook, Phase, Signal, given};
+#[cfg(feature = "_tls")]
+use crate::tls::{Presented, Tls};
 
 /// How long to wait after an accept that failed for want of something that only time brings back.
 const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
@@ -37,6 +41,22 @@ const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 /// with the process's drain, together with those of all other servers.
 pub fn serve(address: impl IntoAddress, service: impl HttpService) -> Serving {
     Server::new(address, service).serve()
+}
+
+/// Serves `service` on `address` over TLS, with a certificate and its private key from PEM files, as
+/// [`Tls::from_pem_files`] takes them: the same as [`Server::tls`] with that.
+///
+/// The files are read when the server is bound, and one that is no good fails as an address that cannot be bound
+/// does: a successor is not ready, and its predecessor serves on.
+#[cfg(feature = "_tls")]
+pub fn serve_tls(
+    address: impl IntoAddress,
+    cert: impl AsRef<Path>,
+    key: impl AsRef<Path>,
+    service: impl HttpService,
+) -> Serving {
+    let (cert, key) = (cert.as_ref().to_owned(), key.as_ref().to_owned());
+    Server::new(address, service).tls_from(move || Tls::from_pem_files(cert, key)).serve()
 }
 
 /// A server to be: an address, a service, and how to serve it.
@@ -50,10 +70,15 @@ pub struct Server<S> {
     before_begin: Vec<BeforeBegin>,
     /// What the code says itself, by the name of the option.
     overrides: Vec<(&'static str, Override)>,
+    /// Made when the server is bound.
+    #[cfg(feature = "_tls")]
+    tls: Option<MakeTls>,
 }
 
 type BeforeBegin = Box<dyn FnOnce(&Address) + Send>;
 type Override = Box<dyn FnOnce(&mut ServerSettings) + Send>;
+#[cfg(feature = "_tls")]
+type MakeTls = Box<dyn FnOnce() -> Result<Tls> + Send>;
 
 impl<S: HttpService> Server<S> {
     /// A server with the default settings.
@@ -73,7 +98,33 @@ impl<S: HttpService> Server<S> {
 
     fn at(address: Result<AddressText>, listener: Option<Bound>, service: S) -> Self {
         let (hooks, before_begin, overrides) = (Vec::new(), Vec::new(), Vec::new());
-        Self { address, listener, service, hooks, before_begin, overrides }
+        Self {
+            address,
+            listener,
+            service,
+            hooks,
+            before_begin,
+            overrides,
+            #[cfg(feature = "_tls")]
+            tls: None,
+        }
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[cfg(feature = "_tls")]
+    pub fn tls(self, tls: Tls) -> Self {
+        self.tls_from(|| Ok(tls))
+    }
+
+    #[cfg(feature = "_tls")]
+    fn tls_from(self, make: impl FnOnce() -> Result<Tls> + Send + 'static) -> Self {
+        Self { tls: Some(Box::new(make)), ..self }
+    }
+
+    /// How long a TLS handshake may take, 10 seconds by default; `None` is no limit. Then the connection is closed.
+    pub fn handshake_timeout(self, time: impl Into<Option<Duration>>) -> Self {
+        let time = time.into();
+        self.overrule("handshake_timeout", move |settings| settings.limits.handshake_timeout = time)
     }
 
     /// How long a whole request may take to arrive, from the first byte of its head; `None`, the default, is
@@ -154,13 +205,22 @@ impl<S: HttpService> Server<S> {
 
     /// Registers the server. It is bound when the returned future is first polled.
     pub fn serve(self) -> Serving {
-        let Self { address, listener, service, hooks, before_begin, overrides } = self;
+        let Self { address, listener, service, hooks, before_begin, overrides, .. } = self;
+        #[cfg(feature = "_tls")]
+        let tls = self.tls;
         match address.and_then(Registration::new) {
             Ok(registration) => {
                 let Registration { process, ref entry } = registration;
                 hooks.into_iter().for_each(|(signal, hook)| process.give_hook(signal, hook));
                 let settings = settings(process, entry, overrides);
-                let opening = Opening { listener, service, settings, before_begin };
+                let opening = Opening {
+                    listener,
+                    service,
+                    settings,
+                    before_begin,
+                    #[cfg(feature = "_tls")]
+                    tls,
+                };
                 let future = Box::pin(run(process, Arc::clone(entry), opening));
                 Serving { future, registration: Some(registration) }
             }
@@ -185,6 +245,8 @@ struct Opening<S> {
     service: S,
     settings: ServerSettings,
     before_begin: Vec<BeforeBegin>,
+    #[cfg(feature = "_tls")]
+    tls: Option<MakeTls>,
 }
 
 impl<S> fmt::Debug for Server<S> {
@@ -271,8 +333,9 @@ async fn run<S: HttpService>(
 
 impl<S: HttpService> Opening<S> {
     /// Binds and begins to accept; the accepting goes on by itself.
-    async fn open(self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
-        let Self { listener, service, settings, before_begin } = self;
+    async fn open(mut self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
+        let handshakes = self.handshakes(entry)?;
+        let Self { listener, service, settings, before_begin, .. } = self;
         let address = process.servers.listen(entry, listener, settings.backlog).await?;
         let (pid, generation) = (getpid(), process.generation());
         match process.supervisor() {
@@ -290,12 +353,41 @@ impl<S: HttpService> Opening<S> {
         before_begin.into_iter().for_each(|hook| hook(&address));
         let (terms, acceptor) = (terms(process, &settings), entry.connections.acceptor());
         if let Some(service) = cloned(&service, entry) {
-            tokio::spawn(take_over(Arc::clone(entry), entry.take_arrivals(), service, terms));
+            // What has moved here has begun without TLS.
+            let moved = Offer { service, terms, handshakes: None };
+            tokio::spawn(take_over(Arc::clone(entry), entry.take_arrivals(), moved));
         }
-        tokio::spawn(accept(Arc::clone(entry), acceptor, service, terms, settings.max_connections));
+        let offer = Offer { service, terms, handshakes };
+        tokio::spawn(accept(Arc::clone(entry), acceptor, offer, settings.max_connections));
         process.servers.bound(entry, address);
         Ok(())
     }
+
+    /// Reads the certificates before anything is bound.
+    #[cfg(feature = "_tls")]
+    fn handshakes(&mut self, entry: &Entry) -> Result<Option<Arc<Handshakes>>> {
+        let tls = self.tls.take().map(|make| make()).transpose()?;
+        Ok(tls.map(|tls| {
+            tls.is_served();
+            let time = self.settings.limits.handshake_timeout;
+            let address = entry.requested().to_owned();
+            let presented = Presented::new(tls, address.clone(), entry.occurrence());
+            Arc::new(Handshakes::new(presented, time, address))
+        }))
+    }
+
+    #[cfg(not(feature = "_tls"))]
+    fn handshakes(&mut self, _entry: &Entry) -> Result<Option<Arc<Handshakes>>> {
+        Ok(None)
+    }
+}
+
+/// What each connection of a server is served with.
+struct Offer<S> {
+    service: S,
+    terms: Terms,
+    /// Where TLS is spoken.
+    handshakes: Option<Arc<Handshakes>>,
 }
 
 /// Resolves when the process has drained.
@@ -309,8 +401,7 @@ pub(crate) async fn finished() {
 async fn accept<S: HttpService>(
     entry: Arc<Entry>,
     acceptor: Acceptor,
-    service: S,
-    terms: Terms,
+    offer: Offer<S>,
     max_connections: Option<usize>,
 ) {
     let mut trouble = Trouble::default();
@@ -318,7 +409,7 @@ async fn accept<S: HttpService>(
         match accepted {
             Ok((stream, registered)) => {
                 let is_the_last = stream.is_of_the_reserve();
-                begin(&entry, Arrival { stream, registered, past: Past::none() }, &service, terms);
+                begin(&entry, Arrival { stream, registered, past: Past::none() }, &offer);
                 if is_the_last {
                     trouble.begins(&entry, NO_DESCRIPTORS);
                     descriptors_are_free(&entry).await;
@@ -341,17 +432,16 @@ async fn accept<S: HttpService>(
 async fn take_over<S: HttpService>(
     entry: Arc<Entry>,
     mut arrivals: mpsc::UnboundedReceiver<Arrival>,
-    service: S,
-    terms: Terms,
+    offer: Offer<S>,
 ) {
     while let Some(arrival) = arrivals.recv().await {
-        begin(&entry, arrival, &service, terms);
+        begin(&entry, arrival, &offer);
     }
 }
 
-fn begin<S: HttpService>(entry: &Entry, arrival: Arrival, service: &S, terms: Terms) {
-    if let Some(service) = cloned(service, entry) {
-        tokio::spawn(connection::serve(arrival, service, terms));
+fn begin<S: HttpService>(entry: &Entry, arrival: Arrival, offer: &Offer<S>) {
+    if let Some(service) = cloned(&offer.service, entry) {
+        connection::serve(arrival, service, offer.terms, offer.handshakes.clone());
     }
 }
 

@@ -501,6 +501,11 @@ impl Entry {
         &self.requested
     }
 
+    #[cfg(feature = "_tls")]
+    pub(crate) fn occurrence(&self) -> usize {
+        self.occurrence
+    }
+
     /// From now on, connections that move here are served by what `queue` leads to, on this runtime.
     pub(crate) fn take_arrivals(&self) -> mpsc::UnboundedReceiver<Arrival> {
         let (queue, arrivals) = mpsc::unbounded_channel();

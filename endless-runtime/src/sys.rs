@@ -14,16 +14,17 @@ use tokio::io::unix::AsyncFd;
 use crate::endlessctl::Desk;
 
 /// Takes ownership of the descriptors that `recvmsg(2)` has left in `control`, which held nothing but zeros
-/// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The kernel
-/// leaves one message with descriptors a call, and nothing else that was not asked for.
+/// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The
+/// kernel leaves one message with descriptors a call, and nothing else that was not asked for.
 #[allow(clippy::unnecessary_cast, reason = "the length has another type on each system")]
 pub(crate) fn own_received(control: &[u8]) -> Vec<OwnedFd> {
     // SAFETY: an all-zero `msghdr` is a valid one, without a name and without buffers.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_control = control.as_ptr().cast_mut().cast();
     message.msg_controllen = control.len() as _;
-    // SAFETY: the header is null or lies within `control`, whole, and so does what its length, which the kernel
-    // has written or nobody, says that follows it. No reference is made to either, as neither need be aligned.
+    // SAFETY: the header is null or lies within `control`, whole, and so does what its length, which the
+    // kernel has written or nobody, says that follows it. No reference is made to either, as neither need be
+    // aligned.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         if header.is_null() {
@@ -69,8 +70,8 @@ pub(crate) fn own_inherited(
     Some(owned)
 }
 
-/// Takes ownership of a descriptor that this process kept open for itself through `execve(2)`; if its inode is
-/// the expected one, where one is expected.
+/// Takes ownership of a descriptor that this process kept open for itself through `execve(2)`, or that was
+/// left for it alone; if its inode is the expected one, where one is expected.
 ///
 /// # Errors
 ///
@@ -85,8 +86,8 @@ pub(crate) fn own_kept(raw: RawFd, inode: Option<u64>) -> std::io::Result<OwnedF
     if inode.is_some_and(|inode| inode != stat.st_ino) {
         return Err(std::io::Error::from(std::io::ErrorKind::InvalidData));
     }
-    // SAFETY: it is open, and `supervisor::succession` calls this once for each number that this process itself
-    // wrote down, before anything else could have taken it.
+    // SAFETY: it is open, and `supervisor::succession` calls this once for each number that this process
+    // itself wrote down, or its parent for it, before anything else could have taken it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 

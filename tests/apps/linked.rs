@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::routing::get;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::ResolvesServerCertUsingSni;
 
 #[endless::main(listen = "127.0.0.1:0")]
@@ -17,5 +18,7 @@ async fn main() -> Router {
 /// Nobody is served with it; a program that is linked with it is started with it.
 fn tls() -> ServerConfig {
     let nobody = ResolvesServerCertUsingSni::new();
-    ServerConfig::builder().with_no_client_auth().with_cert_resolver(std::sync::Arc::new(nobody))
+    let builder = ServerConfig::builder_with_provider(ring::default_provider().into());
+    let builder = builder.with_safe_default_protocol_versions().expect("ring has what both versions need");
+    builder.with_no_client_auth().with_cert_resolver(std::sync::Arc::new(nobody))
 }

@@ -1,14 +1,17 @@
 //! A client that asks one thing at a time and waits for it as long as all tests wait; what goes wrong ends
 //! the test.
 
+use std::io;
 use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::http1::{Connection, Idle, Response};
+use super::http1::{Connection, Response};
+use super::pipe::{Idle, Pipe};
 use super::process::PATIENCE;
+use super::secure::Secure;
 
 /// How often a server is asked what it does not tell by itself.
 const POLL: std::time::Duration = std::time::Duration::from_millis(5);
@@ -22,15 +25,32 @@ impl Client {
         Self(patiently(Connection::open(address)).await.expect("the server takes connections"))
     }
 
+    /// Connects over TLS.
+    pub(crate) async fn secure(address: SocketAddr, secure: &Secure) -> Self {
+        Self::try_secure(address, secure).await.expect("the server takes connections over TLS")
+    }
+
+    /// The same with a server that may not want to.
+    pub(crate) async fn try_secure(address: SocketAddr, secure: &Secure) -> io::Result<Self> {
+        patiently(Connection::open_over(address, Some(secure))).await.map(Self)
+    }
+
     /// Goes on with a connection on which nothing is awaited.
     pub(crate) fn over(stream: TcpStream) -> Self {
-        Self(Connection::over(stream))
+        Self(Connection::over(Pipe::Plain(stream)))
     }
 
     /// Sends a GET and reads its answer.
     pub(crate) async fn get(&mut self, path: &str) -> Response {
         self.ask(path).await;
         self.answer().await
+    }
+
+    /// Sends a GET to somebody who may not answer.
+    pub(crate) async fn try_get(&mut self, path: &str) -> Result<Response, String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        patiently(self.0.send(request.as_bytes())).await.map_err(|error| error.to_string())?;
+        patiently(self.0.response()).await.map_err(|fault| fault.to_string())
     }
 
     /// Sends a GET.

@@ -33,8 +33,8 @@ pub(crate) fn here(mut text: String, values: &[(&str, &str)]) -> String {
     text
 }
 
-/// An address for a program that cannot choose its port by itself. It was free just now, and as its host is this
-/// process's own among those of the loopback network, nobody else is about to take it.
+/// An address for a program that cannot choose its port by itself. It was free just now, and as its host is
+/// this process's own among those of the loopback network, nobody else is about to take it.
 pub(crate) fn address_of_our_own() -> SocketAddr {
     let host = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() | std::process::id() << 2);
     let listener = TcpListener::bind((host, 0)).expect("all of 127.0.0.0/8 is this machine's");

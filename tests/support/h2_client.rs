@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::h2_frames::GOAWAY;
+use super::pipe::Pipe;
 use super::running::{Running, Stop, Tally};
+use super::secure::Secure;
 
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
@@ -33,11 +34,13 @@ pub(crate) struct H2Load {
     streams: usize,
     patience: Duration,
     named: bool,
+    secure: Option<Secure>,
 }
 
 impl H2Load {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, connections: 1, streams: 1, patience: Duration::from_secs(60), named: true }
+        let patience = Duration::from_secs(60);
+        Self { address, connections: 1, streams: 1, patience, named: true, secure: None }
     }
 
     pub(crate) fn connections(mut self, connections: usize) -> Self {
@@ -54,6 +57,12 @@ impl H2Load {
     /// How long a request may take before it counts as lost, 60 s by default.
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Speaks TLS.
+    pub(crate) fn secure(mut self, secure: &Secure) -> Self {
+        self.secure = Some(secure.clone());
         self
     }
 
@@ -153,7 +162,7 @@ impl Worker {
         if let Some(session) = &*shared {
             return Ok(session.clone());
         }
-        let opened = Session::open(self.load.address, self.tally.clone()).await;
+        let opened = Session::open(self.load.address, self.load.secure.as_ref(), self.tally.clone()).await;
         let session = opened.map_err(|error| {
             // What was to be sent on it is lost: this client retries nothing by itself.
             self.tally.update(|report| report.requests += 1);
@@ -223,9 +232,8 @@ impl Worker {
 }
 
 impl Session {
-    async fn open(address: SocketAddr, tally: Tally) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    async fn open(address: SocketAddr, secure: Option<&Secure>, tally: Tally) -> io::Result<Self> {
+        let stream = Pipe::open(address, secure).await?;
         let told = Arc::new(GoAway::default());
         let sniffer = Sniffer { stream, frames: Frames::default(), told: Arc::clone(&told), tally };
         let (requests, connection) =
@@ -284,7 +292,7 @@ impl std::fmt::Display for GoAway {
 
 /// The connection's socket, which reads along for GOAWAY frames.
 struct Sniffer {
-    stream: TcpStream,
+    stream: Pipe,
     frames: Frames,
     told: Arc<GoAway>,
     tally: Tally,

@@ -4,12 +4,11 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+
+use super::pipe::{Idle, Pipe};
+use super::secure::Secure;
 
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -59,19 +58,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a connection on which nothing is awaited looks like.
-#[derive(Debug)]
-pub(crate) enum Idle {
-    Open,
-    Closed,
-    /// Reset, or bytes that nobody asked for.
-    Broken(String),
-}
-
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Pipe,
     /// Read from the socket, not yet used.
     buffer: Vec<u8>,
     /// Bytes of the current answer, for the wording of a failure.
@@ -80,52 +70,49 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::over(stream))
+        Self::open_over(address, None).await
     }
 
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    /// Over TLS, if it is said how.
+    pub(crate) async fn open_over(address: SocketAddr, secure: Option<&Secure>) -> io::Result<Self> {
+        Ok(Self::over(Pipe::open(address, secure).await?))
+    }
+
+    pub(crate) fn over(stream: Pipe) -> Self {
         Self { stream, buffer: Vec::new(), received: 0 }
     }
 
     /// Names the connection in a failure, as a packet capture would.
     pub(crate) fn local_port(&self) -> u16 {
-        self.stream.local_addr().map_or(0, |address| address.port())
+        self.local().map_or(0, |address| address.port())
     }
 
     pub(crate) fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        self.stream.local()
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
-    /// Looks at the connection now. It asks the kernel, not tokio, whose view of the socket is as old as its
-    /// last poll: an end that had arrived before a request is written must be seen before it is written.
+    /// Looks at the connection now.
     pub(crate) fn idle(&self) -> Idle {
-        if !self.buffer.is_empty() {
-            return Idle::Broken(format!("{} surplus bytes after an answer", self.buffer.len()));
-        }
-        let mut bytes = [0; 64];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        match recv(self.stream.as_raw_fd(), &mut bytes, flags) {
-            Ok(0) => Idle::Closed,
-            Ok(read) => Idle::Broken(format!("unasked bytes {:?}", String::from_utf8_lossy(&bytes[..read]))),
-            Err(Errno::EAGAIN) => Idle::Open,
-            Err(error) => Idle::Broken(io::Error::from(error).to_string()),
+        match self.buffer.len() {
+            0 => self.stream.idle(),
+            surplus => Idle::Broken(format!("{surplus} surplus bytes after an answer")),
         }
     }
 
     /// Waits until the connection, on which nothing is awaited, is no longer quiet.
     pub(crate) async fn end_of_quiet(&self) -> Idle {
+        let stream = self.stream.plain();
         loop {
-            if let Err(error) = self.stream.readable().await {
+            if let Err(error) = stream.readable().await {
                 return Idle::Broken(error.to_string());
             }
             // `WouldBlock` makes tokio forget the readiness of old, so that the next turn waits.
-            let seen = self.stream.try_io(Interest::READABLE, || match self.idle() {
+            let seen = stream.try_io(Interest::READABLE, || match self.idle() {
                 Idle::Open => Err(io::ErrorKind::WouldBlock.into()),
                 ended => Ok(ended),
             });

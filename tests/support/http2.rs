@@ -7,10 +7,11 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::client::patiently;
+use super::pipe::Pipe;
+use super::secure::Secure;
 
 /// One connection.
 #[derive(Debug)]
@@ -31,8 +32,12 @@ pub(crate) struct Answer2 {
 
 impl Http2 {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = patiently(TcpStream::connect(address)).await.expect("the server takes connections");
-        stream.set_nodelay(true).expect("a socket of TCP");
+        Self::connect_over(address, None).await
+    }
+
+    /// Over TLS, if it is said how.
+    pub(crate) async fn connect_over(address: SocketAddr, secure: Option<&Secure>) -> Self {
+        let stream = patiently(Pipe::open(address, secure)).await.expect("the server takes connections");
         let (requests, connection) =
             patiently(h2::client::handshake(stream)).await.expect("the server speaks HTTP/2");
         Self { requests, address, connection: tokio::spawn(connection) }

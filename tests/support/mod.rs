@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod activation;
+mod authority;
 mod cargo;
 mod client;
 mod counts;
@@ -21,6 +22,7 @@ mod http2;
 mod manager;
 mod mirror;
 mod moved;
+mod pipe;
 mod plan;
 mod process;
 mod programs;
@@ -30,8 +32,10 @@ mod report;
 mod resources;
 mod running;
 mod script;
+mod secure;
 mod strict;
 mod supervised;
+mod systemd;
 mod terminal;
 mod told;
 mod tools;
@@ -40,6 +44,7 @@ mod websocket;
 mod wire;
 
 pub(crate) use activation::activated;
+pub(crate) use authority::{Authority, Identity};
 pub(crate) use cargo::{example, example_with, install, shipped};
 pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
 pub(crate) use counts::restarts;
@@ -57,6 +62,7 @@ pub(crate) use http2::{Answer2, Http2, answer, more, reset};
 pub(crate) use manager::Manager;
 pub(crate) use mirror::{Exchange, Mirror, Talk, seen};
 pub(crate) use moved::{SIGNALS, is_stop, lives_on, moves_or_closes, says_close};
+pub(crate) use pipe::Pipe;
 pub(crate) use plan::Plan;
 pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder};
 pub(crate) use programs::{declarative, imperative};
@@ -66,8 +72,10 @@ pub(crate) use report::{Failure, Latencies, Report};
 pub(crate) use resources::{Resources, descriptor_limit, private_memory};
 pub(crate) use running::Running;
 pub(crate) use script::Script;
+pub(crate) use secure::{Secure, VERSIONS};
 pub(crate) use strict::{Kind, Load, fnv1a, promise};
 pub(crate) use supervised::Supervised;
+pub(crate) use systemd::{Systemd, documented};
 pub(crate) use terminal::Terminal;
 pub(crate) use told::{
     answering_pid, busy, caught_up, count, received, restarted, sent_by_another, successor_of, supervised,

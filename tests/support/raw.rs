@@ -47,6 +47,13 @@ impl Raw {
         patiently(self.stream.write_all(text.as_bytes())).await.expect("the server reads");
     }
 
+    /// All that comes until an orderly end.
+    pub(crate) async fn bytes_to_the_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        patiently(self.stream.read_to_end(&mut bytes)).await.expect("an end in peace");
+        bytes
+    }
+
     /// To somebody who may have closed.
     pub(crate) async fn try_send(&mut self, text: &str) -> std::io::Result<()> {
         patiently(self.stream.write_all(text.as_bytes())).await

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::http1::{Connection, Fault, Idle, Response};
+use super::http1::{Connection, Fault, Response};
+use super::pipe::Idle;
 use super::random::Random;
 use super::running::{Running, Stop, Tally};
+use super::secure::Secure;
 
 /// After a failure, so that a dead server is not hammered by a busy loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -48,6 +50,7 @@ pub(crate) struct Load {
     patience: Duration,
     seed: u64,
     named: bool,
+    secure: Option<Secure>,
 }
 
 impl Load {
@@ -55,7 +58,8 @@ impl Load {
         let reuse = !matches!(kind, Kind::Fresh | Kind::Bare { .. });
         let patience = Duration::from_secs(60);
         let pace = Duration::ZERO;
-        Self { address, kind, connections: 1, reuse, stays: false, pace, patience, seed: 1, named: true }
+        let (stays, named, secure) = (false, true, None);
+        Self { address, kind, connections: 1, reuse, stays, pace, patience, seed: 1, named, secure }
     }
 
     /// How many connections work at the same time, 1 by default.
@@ -92,6 +96,12 @@ impl Load {
     /// Starts the think times at another point of the sequence.
     pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Speaks TLS; an end without close_notify is a failure.
+    pub(crate) fn secure(mut self, secure: &Secure) -> Self {
+        self.secure = Some(secure.clone());
         self
     }
 
@@ -241,7 +251,8 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, String> {
-        Connection::open(self.load.address).await.map_err(|error| format!("cannot connect: {error}"))
+        let connection = Connection::open_over(self.load.address, self.load.secure.as_ref()).await;
+        connection.map_err(|error| format!("cannot connect: {error}"))
     }
 
     async fn send(&self, connection: &mut Connection) -> std::io::Result<()> {

@@ -68,7 +68,7 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
                 idleness = Idleness::after_long();
             }
             ready!(leaving);
-            grace.poll_over(state.is_idle(), cx).map(|()| End::Over)
+            grace.poll_over(state.is_idle(), cx).map(|()| End::Left)
         });
         let end = end.await;
         let Parts { io: whole, read_buf, service, .. } = served.into_parts()?;
@@ -77,6 +77,11 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
             End::Late(Awaited::Head) if !read_buf.is_empty() => {
                 drop(read_buf);
                 whole.refuse(StatusCode::REQUEST_TIMEOUT).await;
+                return None;
+            }
+            End::Left | End::Late(Awaited::Request { .. }) => {
+                drop(read_buf);
+                whole.part().await;
                 return None;
             }
             End::Over | End::Late(_) => {
@@ -98,6 +103,8 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
 /// Why a connection is not polled any more.
 enum End {
     Over,
+    /// It was asked to leave, and has idled for its grace.
+    Left,
     Late(Awaited),
     /// It is between two requests, and another process is to go on with it.
     Moves,

@@ -21,6 +21,7 @@ use super::frames::Frames;
 use super::pace::{IN_A_ROW, Pace, PaceOfHead};
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
+use super::transport::Transport;
 use crate::listener::Stream;
 
 /// How long a client that has sent more than was read may take to close its side after ours. To close while
@@ -37,8 +38,8 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard::new(stream, registered));
+    pub(crate) fn new(stream: impl Into<Transport>, registered: Registered) -> Self {
+        let stream = TokioIo::new(Heard::new(stream.into(), registered));
         Self { stream, already_read: Bytes::new(), is_closed: false, linger: None }
     }
 
@@ -64,7 +65,7 @@ impl Io {
     }
 
     /// The connection without anything that reads or writes, and what was read of it.
-    pub(crate) fn into_parts(self) -> (Stream, Registered, Bytes) {
+    pub(crate) fn into_parts(self) -> (Transport, Registered, Bytes) {
         let Heard { stream, registered, .. } = self.stream.into_inner();
         (stream, registered, self.already_read)
     }
@@ -83,17 +84,33 @@ impl Io {
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
     /// written.
-    pub(crate) async fn refuse(mut self, status: StatusCode) {
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let response =
-            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n");
+    pub(crate) async fn refuse(self, status: StatusCode) {
+        self.refuse_with(status, "").await;
+    }
+
+    /// The same with a text.
+    pub(crate) async fn refuse_with(mut self, status: StatusCode, text: &str) {
+        let response = last_response(status, text);
         if let Ok(Ok(())) =
             timeout(LINGER, self.stream.inner_mut().stream.write_all(response.as_bytes())).await
         {
-            let closed = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
-            if closed.is_ok() {
-                self.linger().await;
-            }
+            self.close().await;
+        }
+    }
+
+    /// Closes our side, after what was written, and lingers.
+    pub(crate) async fn close(mut self) {
+        if let Ok(Ok(())) = timeout(LINGER, poll_fn(|cx| self.poll_close(cx))).await {
+            self.linger().await;
+        }
+    }
+
+    /// Ends a connection on which nothing is half said. Over TLS, that is said too: without close_notify, a client
+    /// could not tell this end from one that somebody else has made (RFC 8446, section 6.1).
+    pub(crate) async fn part(self) {
+        match self.stream.inner().stream.must_say_end() {
+            true => self.close().await,
+            false => self.linger().await,
         }
     }
 
@@ -119,6 +136,15 @@ impl Io {
         Poll::Ready(())
     }
 
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state().closes();
+        if !self.is_closed {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_closed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Ready when the client has closed its side. What it sends instead is kept, and nothing is read behind it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.already_read.is_empty() {
@@ -140,7 +166,7 @@ impl Io {
             return Poll::Ready(());
         }
         let linger = self.linger.get_or_insert_with(Box::default);
-        linger.poll_over(&mut self.stream.inner_mut().stream, cx)
+        linger.poll_over(self.stream.inner_mut().stream.socket(), cx)
     }
 }
 
@@ -185,11 +211,7 @@ impl Write for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.state().closes();
-        if !self.is_closed {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.is_closed = true;
-        }
+        ready!(self.poll_close(cx))?;
         match self.stream.inner().http2 {
             Some(_) => self.poll_linger(cx).map(Ok),
             None => Poll::Ready(Ok(())),
@@ -219,7 +241,16 @@ pub(super) fn joined(first: Bytes, then: Bytes) -> Bytes {
     }
 }
 
-/// What the client still sends is thrown away.
+fn last_response(status: StatusCode, text: &str) -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let kind = if text.is_empty() { "" } else { "content-type: text/plain\r\n" };
+    let length = text.len();
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{kind}content-length: {length}\r\ndate: {date}\r\n\r\n{text}"
+    )
+}
+
+/// What the client still sends is thrown away; over TLS, nobody makes sense of it any more.
 struct Linger {
     end: Timer,
     pace: Pace,
@@ -248,7 +279,7 @@ impl Linger {
 
 /// A connection's stream, and its registration.
 struct Heard {
-    stream: Stream,
+    stream: Transport,
     registered: Registered,
     head: PaceOfHead,
     http2: Option<Box<(Frames, Farewell)>>,
@@ -257,7 +288,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn new(stream: Stream, registered: Registered) -> Self {
+    fn new(stream: Transport, registered: Registered) -> Self {
         Self { stream, registered, head: PaceOfHead::default(), http2: None, in_a_row: 0 }
     }
 
@@ -369,7 +400,7 @@ mod tests {
 
     fn heard(server: DuplexStream) -> Heard {
         let registered = Connections::new(Arc::default()).admit();
-        Heard::new(Stream::in_memory(server), registered)
+        Heard::new(Stream::in_memory(server).into(), registered)
     }
 
     /// Until it has to wait.

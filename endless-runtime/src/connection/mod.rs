@@ -21,15 +21,22 @@ mod request;
 mod responses;
 mod state;
 mod timer;
+#[cfg(feature = "_tls")]
+mod tls;
+#[cfg(not(feature = "_tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+mod transport;
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
+use tokio::task::JoinHandle;
 
 use crate::config::Limits;
 use crate::service::HttpService;
@@ -42,9 +49,10 @@ use quiet::{End, Quiet};
 #[cfg(any(test, fuzzing))]
 pub(crate) use refusal::refusal;
 use request::Requests;
-use state::Awaited;
 pub(crate) use state::{Acceptor, Connections, Occupancy, Reading, Registered, Totals};
+use state::{Awaited, ConnectionState};
 pub(crate) use timer::Timer;
+pub(crate) use tls::Handshakes;
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -65,25 +73,54 @@ pub(crate) struct Terms {
     pub(crate) connect_info: bool,
 }
 
-/// Serves a connection until its end, or until the successor does.
-///
-/// While it idles, it is a [`Quiet`] one: all that is needed to serve it lives on the heap, and only meanwhile.
+/// Serves a connection, on a task of its own, until its end or until the successor does; over TLS, if there are
+/// `handshakes`.
 pub(crate) fn serve<S: HttpService>(
     arrival: Arrival,
     service: S,
     terms: Terms,
-) -> impl Future<Output = ()> + Send {
+    handshakes: Option<Arc<Handshakes>>,
+) -> JoinHandle<()> {
     let Arrival { stream, registered, past } = arrival;
     let info = terms.connect_info.then(|| ConnectInfo::of(&stream));
-    let state = Arc::clone(registered.state());
+    let Some(handshakes) = handshakes else {
+        let beginning = Beginning { past, info, agreed: None };
+        return tokio::spawn(serve_http(Io::new(stream, registered), service, terms, beginning));
+    };
+    tokio::spawn(async move {
+        // Boxed, as only a few connections are in the middle of one, and it is larger than all that follows.
+        let begun = Box::pin(tls::begin(stream, registered, &handshakes, terms, info)).await;
+        if let Some((io, beginning)) = begun {
+            serve_http(io, service, terms, beginning).await;
+        }
+    })
+}
+
+/// What is known of a connection before its first byte of HTTP is read.
+struct Beginning {
+    past: Past,
+    info: Option<ConnectInfo>,
+    /// The protocol, where it was agreed on.
+    agreed: Option<Protocol>,
+}
+
+/// While it idles, a connection is a [`Quiet`] one: all that is needed to serve it lives on the heap, and only
+/// meanwhile.
+fn serve_http<S: HttpService>(
+    mut io: Io,
+    service: S,
+    terms: Terms,
+    beginning: Beginning,
+) -> impl Future<Output = ()> + Send {
+    let Beginning { past, info, agreed } = beginning;
+    let state = Arc::clone(io.state());
     if !past.unread.is_empty() {
         state.received();
     }
     let patience = Patience::new(&state, terms.limits, past.since);
-    let mut io = Io::new(stream, registered);
     io.give_back(past.unread);
     let mut quiet = Quiet { io, requests: Requests::new(service, state, terms, info), patience };
-    let mut protocol = past.http1.then_some(Protocol::Http1);
+    let mut protocol = agreed.or(past.http1.then_some(Protocol::Http1));
     async move {
         loop {
             match quiet.until_heard(terms.idle_grace).await {
@@ -95,7 +132,7 @@ pub(crate) fn serve<S: HttpService>(
                     }
                     None => return,
                 },
-                End::Over => return,
+                End::Over => return Box::pin(quiet.io.part()).await,
             }
             match Box::pin(speak(quiet, protocol)).await {
                 Some(is_quiet) => quiet = is_quiet,
@@ -109,7 +146,7 @@ pub(crate) fn serve<S: HttpService>(
 /// Serves until the end, or until an HTTP/1 connection idles again.
 async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protocol>) -> Option<Quiet<S>> {
     if protocol.is_none() {
-        (quiet, protocol) = first_bytes(quiet).await?;
+        (quiet, protocol) = find_out(quiet).await?;
     }
     match protocol? {
         Protocol::Http1 => http1::serve(quiet).await,
@@ -121,43 +158,54 @@ async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protoco
 }
 
 /// Finds out what is spoken, unless the connection ends, or goes to the successor before.
-async fn first_bytes<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Option<Protocol>)> {
-    let grace = quiet.requests.terms().idle_grace;
-    let state = Arc::clone(quiet.io.state());
-    let left = async {
-        state.leaving().await;
-        tokio::time::sleep(grace).await;
-    };
-    let mut left = pin!(left);
+async fn find_out<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Option<Protocol>)> {
+    let (state, terms) = (Arc::clone(quiet.io.state()), *quiet.requests.terms());
+    let mut left = pin!(leaves(&state, terms));
     loop {
-        let mut first = BytesMut::from(quiet.io.take_back());
-        let beginning = tokio::select! {
-            biased;
-            () = state.moving() => Beginning::Moves,
-            protocol = find_protocol(&mut quiet.io, &mut first) => {
-                protocol.map_or(Beginning::Over, Beginning::With)
-            }
-            late = quiet.patience.late() => Beginning::Late(late),
-            () = &mut left => Beginning::Over,
-        };
-        quiet.io.give_back(first.freeze());
-        match beginning {
-            Beginning::With(protocol) => return Some((quiet, Some(protocol))),
-            Beginning::Late(Awaited::Head) => {
+        match first_bytes(&mut quiet, left.as_mut()).await {
+            First::Of(protocol) => return Some((quiet, Some(protocol))),
+            First::Late(Awaited::Head) => {
                 quiet.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
                 return None;
             }
-            Beginning::Late(_) | Beginning::Over => return None,
-            Beginning::Moves => quiet = quiet.give(None).await?,
+            First::Late(_) | First::Left | First::End => {
+                quiet.io.part().await;
+                return None;
+            }
+            First::Moves => quiet = quiet.give(None).await?,
         }
     }
 }
 
+/// Resolves when a connection that is asked to leave has had its grace.
+async fn leaves(state: &ConnectionState, terms: Terms) {
+    state.leaving().await;
+    tokio::time::sleep(terms.idle_grace).await;
+}
+
+/// Waits for the first bytes, and gives them back.
+async fn first_bytes<S>(quiet: &mut Quiet<S>, left: Pin<&mut impl Future<Output = ()>>) -> First {
+    let Quiet { io, patience, .. } = quiet;
+    let state = Arc::clone(io.state());
+    let mut first = BytesMut::from(io.take_back());
+    let what = tokio::select! {
+        biased;
+        () = state.moving() => First::Moves,
+        protocol = find_protocol(io, &mut first) => protocol.map_or(First::End, First::Of),
+        late = patience.late() => First::Late(late),
+        () = left => First::Left,
+    };
+    io.give_back(first.freeze());
+    what
+}
+
 /// What became of the first bytes.
-enum Beginning {
-    With(Protocol),
+enum First {
+    Of(Protocol),
     Late(Awaited),
-    Over,
+    /// It was asked to leave, and has had its grace.
+    Left,
+    End,
     /// Another process is to go on with it.
     Moves,
 }
@@ -268,12 +316,13 @@ mod tests {
     async fn a_quiet_one_costs_next_to_nothing() {
         let registered = Connections::new(Arc::default()).admit();
         let (_client, server) = tokio::io::duplex(1);
-        let arrival = Arrival { stream: Stream::in_memory(server), registered, past: Past::none() };
+        let io = Io::new(Stream::in_memory(server), registered);
+        let beginning = Beginning { past: Past::none(), info: None, agreed: None };
         let service =
             crate::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(String::new())));
         let limits = Limits::default();
         let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
-        let bytes = size_of_val(&serve(arrival, service, terms));
+        let bytes = size_of_val(&serve_http(io, service, terms, beginning));
         assert!(bytes <= 1024, "{bytes}");
     }
 

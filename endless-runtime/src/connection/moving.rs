@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::io::{Io, joined};
 use super::state::Registered;
+use super::transport::Transport;
 use crate::listener::Stream;
 use crate::moving::{Moving, MovingNote};
 
@@ -39,9 +40,14 @@ impl Past {
 /// Gives a connection to the successor, with the bytes `read` from it before those that were given back;
 /// returns it if it stays, and is to leave.
 pub(super) async fn give(io: Io, read: Bytes, http1: bool, since: Instant) -> Option<Io> {
-    let (stream, registered, rest) = io.into_parts();
+    let (transport, registered, rest) = io.into_parts();
     let unread = joined(read, rest);
-    let Some(heir) = registered.heir() else { return Some(stayed(stream, registered, unread)) };
+    let (heir, stream) = match (registered.heir(), transport.into_plain()) {
+        (Some(heir), Ok(stream)) => (heir, stream),
+        (None, Ok(stream)) => return Some(stayed(stream.into(), registered, unread)),
+        // It has more state than its bytes.
+        (_, Err(transport)) => return Some(stayed(transport, registered, unread)),
+    };
     // One that cannot be taken out of the runtime is broken.
     let (socket, remote, path) = stream.into_socket().ok()?;
     let note = MovingNote {
@@ -56,10 +62,10 @@ pub(super) async fn give(io: Io, read: Bytes, http1: bool, since: Instant) -> Op
     };
     let socket = Arc::into_inner(moving.socket)?;
     let stream = Stream::of_socket(socket, remote, path).ok()?;
-    Some(stayed(stream, registered, moving.unread))
+    Some(stayed(stream.into(), registered, moving.unread))
 }
 
-fn stayed(stream: Stream, registered: Registered, unread: Bytes) -> Io {
+fn stayed(stream: Transport, registered: Registered, unread: Bytes) -> Io {
     registered.state().leave();
     let mut io = Io::new(stream, registered);
     io.give_back(unread);

@@ -62,6 +62,7 @@ fn is_for(slot: &AtomicU64, status: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::thread;
 
     use super::*;
@@ -89,6 +90,26 @@ mod tests {
         all().for_each(|status| responses.count(status));
         all().rev().for_each(|status| responses.count(status));
         assert!(sum(&responses).into_iter().eq((100..=999).map(|number| (number, 2))));
+    }
+
+    /// Both want the first slot.
+    #[test]
+    fn two_that_are_new_at_the_same_time_have_a_count_each() {
+        let statuses = [StatusCode::OK, StatusCode::NOT_FOUND];
+        let barrier = Barrier::new(statuses.len());
+        for _ in 0..500 {
+            let responses = Responses::default();
+            thread::scope(|scope| {
+                for status in statuses {
+                    let (responses, barrier) = (&responses, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        responses.count(status);
+                    });
+                }
+            });
+            assert_eq!(sum(&responses), [(200, 1), (404, 1)]);
+        }
     }
 
     #[test]

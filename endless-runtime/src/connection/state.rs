@@ -232,7 +232,7 @@ impl ConnectionState {
     /// From now on, it leaves where others move.
     pub(crate) fn cannot_move(&self) {
         self.immovable.store(true, SeqCst);
-        if self.is_moving() {
+        if self.course.load(SeqCst) == Course::Move as u8 {
             self.leave();
         }
     }
@@ -245,8 +245,9 @@ impl ConnectionState {
         }
     }
 
+    /// One that cannot move is not, either, in the moment before it is told to leave instead.
     pub(crate) fn is_moving(&self) -> bool {
-        self.course.load(SeqCst) == Course::Move as u8
+        self.course.load(SeqCst) == Course::Move as u8 && !self.immovable.load(SeqCst)
     }
 
     /// Resolves when the connection is asked to move. Cancel safe.

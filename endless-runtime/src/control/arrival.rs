@@ -20,6 +20,7 @@ use crate::log::{self, event};
 use crate::pause::{self, Point};
 use crate::pid_file;
 use crate::process::{Failure, Process, Stage, enter};
+use crate::secrets;
 use crate::signal::hook::Moment;
 use crate::signal::{Event, Signal};
 use crate::sys;
@@ -159,6 +160,7 @@ fn inherit(process: &'static Process, estate: Estate, is_started: bool) {
         process.set_generation(estate.generation);
     }
     process.note_predecessors(estate.predecessors);
+    secrets::inherit(estate.secrets);
     BEQUESTS.inherit(estate.bequests);
     process.servers.inherit(estate.listeners);
 }

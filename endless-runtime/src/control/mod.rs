@@ -160,6 +160,8 @@ impl Control {
     async fn live(mut self) {
         tokio::spawn(awake::keep(self.process));
         self.desk = open_desk();
+        #[cfg(feature = "_tls")]
+        tokio::spawn(crate::tls::tickets::keep());
         loop {
             tokio::select! {
                 // What was asked before is done before: a hook's signal is caught before its server serves.

@@ -27,6 +27,24 @@ pub const OPTIONS: &[Row] = &[
         about: "Where to serve what `main` returns; without it `main` serves by itself.",
     },
     Row {
+        name: "tls_cert",
+        form: Form::FilePath,
+        default: None,
+        about: "A PEM file with the certificate for TLS, and those up to its root; with `listen` and `tls_key`.",
+    },
+    Row {
+        name: "tls_key",
+        form: Form::FilePath,
+        default: None,
+        about: "A PEM file with the certificate's private key.",
+    },
+    Row {
+        name: "tls_reload",
+        form: Form::Signal,
+        default: None,
+        about: "A signal upon which the files of all certificates are read again.",
+    },
+    Row {
         name: "hammer_time",
         form: Form::DurationOrNever,
         default: Some("60s"),
@@ -79,6 +97,12 @@ pub const OPTIONS: &[Row] = &[
         form: Form::TimeOut,
         default: Some("120s"),
         about: "How long a connection may idle, before its first request or between two.",
+    },
+    Row {
+        name: "handshake_timeout",
+        form: Form::TimeOut,
+        default: Some("10s"),
+        about: "How long a TLS handshake may take.",
     },
     Row {
         name: "max_header_bytes",
@@ -146,6 +170,11 @@ impl Row {
     /// The environment variable that wins over the attribute: `ENDLESS_HAMMER_TIME`.
     pub fn variable(&self) -> String {
         format!("ENDLESS_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// Whether it is about what `listen` serves, and so means nothing without.
+    pub fn is_of_listen(&self) -> bool {
+        ["listen", "tls_cert", "tls_key"].contains(&self.name)
     }
 }
 

@@ -59,6 +59,29 @@ pub fn parse(text: &str) -> Result<&'static SignalRow, Refusal> {
     SIGNALS.iter().find(|row| row.name == name).ok_or_else(|| refuse(text, &name))
 }
 
+/// What the signals do that do something by themselves, hooked or not.
+const ACTIONS: &[(&str, &str)] = &[
+    ("SIGHUP", "restarts the service"),
+    ("SIGTERM", "stops the service"),
+    ("SIGINT", "stops the service"),
+    ("SIGUSR2", "ends what still drains"),
+];
+
+/// Finds a signal that is for hooks alone, and so free for something else.
+///
+/// # Errors
+///
+/// As [`parse`], and for a signal that does something by itself.
+pub fn parse_free(text: &str) -> Result<&'static SignalRow, Refusal> {
+    let row = parse(text)?;
+    match ACTIONS.iter().find(|(name, _)| *name == row.name) {
+        Some((name, action)) => Err(Refusal::because(format!(
+            "{name} {action}: expected a signal for hooks alone, such as \"SIGUSR1\""
+        ))),
+        None => Ok(row),
+    }
+}
+
 fn canonical(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
     match upper.strip_prefix("SIG") {
@@ -94,6 +117,18 @@ mod tests {
         }
         for row in SIGNALS {
             assert_eq!(parse(row.name), Ok(row));
+        }
+    }
+
+    #[test]
+    fn a_signal_that_does_something_is_not_free() {
+        assert_eq!(parse_free("usr1").unwrap().name, "SIGUSR1");
+        assert_eq!(
+            parse_free("hup").unwrap_err().to_string(),
+            r#"SIGHUP restarts the service: expected a signal for hooks alone, such as "SIGUSR1""#
+        );
+        for name in ["SIGTERM", "SIGINT", "SIGUSR2", "SIGKILL", "usr3"] {
+            assert!(parse_free(name).is_err(), "{name}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::{self, AddressText};
 use super::duration;
 use super::refusal::Refusal;
+use super::signal_name;
 
 /// How an option's value is spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Form {
     FilePath,
     /// A path of a URL, from its first slash on.
     UrlPath,
+    /// A signal that has no action of its own.
+    Signal,
 }
 
 /// The kind of literal that an attribute writes a value as.
@@ -65,6 +68,8 @@ pub enum Value {
     FilePath(PathBuf),
     /// Begins with a slash.
     UrlPath(String),
+    /// A canonical name.
+    Signal(&'static str),
 }
 
 /// A kind of tokio runtime.
@@ -86,6 +91,7 @@ impl Form {
         match self {
             Self::Addresses => return address::parse_list(text).map(Value::Addresses),
             Self::UrlPath => return url_path(text).map(Value::UrlPath),
+            Self::Signal => return signal_name::parse_free(text).map(|row| Value::Signal(row.name)),
             Self::Duration => duration::parse(text).map(|time| Value::Duration(Some(time))),
             Self::DurationOrNever => duration::parse_or_never(text).map(Value::Duration),
             Self::TimeOut => time_out(text).map(Value::Duration),
@@ -110,6 +116,7 @@ impl Form {
             Self::Switch => "true or false",
             Self::FilePath => r#"a path such as "/path/to/file""#,
             Self::UrlPath => r#"a path such as "/ready""#,
+            Self::Signal => r#""SIGUSR1", or another signal for hooks alone"#,
         }
     }
 
@@ -118,7 +125,7 @@ impl Form {
         match self {
             Self::Addresses => Literal::Texts,
             Self::Duration | Self::DurationOrNever | Self::TimeOut | Self::Rate => Literal::Text,
-            Self::Flavor | Self::FilePath | Self::UrlPath => Literal::Text,
+            Self::Flavor | Self::FilePath | Self::UrlPath | Self::Signal => Literal::Text,
             Self::Count => Literal::Integer,
             Self::Switch => Literal::Switch,
         }
@@ -135,6 +142,7 @@ impl Form {
             Self::Switch => "true",
             Self::FilePath => r#""/path/to/file""#,
             Self::UrlPath => r#""/ready""#,
+            Self::Signal => r#""SIGUSR1""#,
         }
     }
 
@@ -149,6 +157,7 @@ impl Form {
             Self::Switch => "switch",
             Self::FilePath => "path of a file",
             Self::UrlPath => "path of a URL",
+            Self::Signal => "signal for hooks alone",
         }
     }
 }
@@ -219,6 +228,7 @@ impl fmt::Display for Value {
             Self::Switch(on) => on.fmt(f),
             Self::FilePath(path) => path.display().fmt(f),
             Self::UrlPath(path) => f.write_str(path),
+            Self::Signal(name) => f.write_str(name),
         }
     }
 }
@@ -328,6 +338,7 @@ mod tests {
             (Form::Switch, "true", "true"),
             (Form::FilePath, "run/../app.pid", "run/../app.pid"),
             (Form::UrlPath, "/ready/", "/ready/"),
+            (Form::Signal, "usr1", "SIGUSR1"),
         ] {
             let value = form.parse(text).unwrap();
             assert_eq!(value.to_string(), canonical);
@@ -347,6 +358,7 @@ mod tests {
             Form::Switch,
             Form::FilePath,
             Form::UrlPath,
+            Form::Signal,
         ] {
             let text = form.example().trim_matches('"');
             assert!(form.parse(text).is_ok(), "{form:?}");

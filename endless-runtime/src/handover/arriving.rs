@@ -8,6 +8,7 @@ use super::PROTOCOL;
 use super::message::{Hello, Kin, Message, Ready, Reason};
 use crate::bequest::Bequest;
 use crate::listener::ListenerNote;
+use crate::secrets::Secrets;
 
 const UNSUPERVISED: &str = "the supervisor is gone";
 
@@ -46,6 +47,7 @@ pub(crate) struct Estate {
     pub(crate) predecessors: Vec<Kin>,
     pub(crate) listeners: Vec<(ListenerNote, OwnedFd)>,
     pub(crate) bequests: Vec<Bequest>,
+    pub(crate) secrets: Option<Secrets>,
     /// Over which the predecessor gives its connections, if it does.
     pub(crate) moving: Option<OwnedFd>,
 }
@@ -115,6 +117,7 @@ impl Arriving {
             }
             Happened::Said(Message::Listeners(listeners)) => estate.listeners.extend(listeners),
             Happened::Said(Message::Bequests(bequests)) => estate.bequests.extend(bequests),
+            Happened::Said(Message::Secrets(secrets)) => estate.secrets = Some(secrets),
             Happened::Said(Message::MovingChannel(channel)) => estate.moving = Some(channel),
             Happened::Said(Message::Complete) => return self.go_on(State::Preparing, [Do::Inherit(estate)]),
             // What has come is all that there will be.

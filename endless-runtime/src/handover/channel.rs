@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use super::message::Message;
 use super::wire::{ChannelError, Wire};
 use crate::bequest::BEQUESTS;
+use crate::secrets;
 use crate::servers::Heirloom;
 
 /// One end of the channel.
@@ -53,6 +54,11 @@ impl Channel {
     /// If there are no descriptors left for the duplicates.
     pub(crate) fn queue_bequests(&mut self) -> io::Result<()> {
         self.wire.queue_bequests(BEQUESTS.duplicates())
+    }
+
+    /// Queues what only the next generation may see, if there is anything.
+    pub(crate) fn queue_secrets(&mut self) {
+        secrets::heirloom().into_iter().for_each(|secrets| self.wire.queue(Message::Secrets(secrets)));
     }
 
     /// Sends what is queued. Cancel safe.
@@ -146,6 +152,7 @@ mod tests {
     use super::*;
     use crate::handover::message::{Hello, Ready};
     use crate::listener::ListenerNote;
+    use crate::secrets::Secrets;
     use tokio::io::AsyncWriteExt as _;
 
     fn pair() -> (Channel, Channel) {
@@ -169,11 +176,14 @@ mod tests {
         let inode = nix::sys::stat::fstat(&first.1).expect("open").st_ino;
         near.send(Message::Listeners(vec![first])).await.expect("sent");
         near.send(Message::Unknown(4711)).await.expect("sent");
+        let secrets = Secrets::new(b"abc".to_vec().into()).expect("they are short");
+        near.send(Message::Secrets(secrets.clone())).await.expect("sent");
         near.send(Message::Ready(Ready { protocol: 1, claimed: vec![3] })).await.expect("sent");
         drop(near);
         assert!(matches!(far.receive().await, Ok(Some(Message::Hello(hello))) if hello.generation == 7));
         let Ok(Some(Message::Listeners(listeners))) = far.receive().await else { panic!("no listeners") };
         assert_eq!(nix::sys::stat::fstat(&listeners[0].1).expect("open").st_ino, inode);
+        assert!(matches!(far.receive().await, Ok(Some(Message::Secrets(come))) if come == secrets));
         assert!(matches!(far.receive().await, Ok(Some(Message::Ready(ready))) if ready.claimed == [3]));
         assert!(matches!(far.receive().await, Ok(None)));
     }

@@ -112,7 +112,7 @@ mod tests {
             Just(moving()),
             vec(any::<u8>(), 0..40),
         ];
-        let frame = (0_u16..27, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
+        let frame = (0_u16..28, 0_u16..4, -2_i32..3, payload).prop_map(|(kind, count, more, payload)| {
             let length = (payload.len() as i32 + more).max(0) as u32;
             let mut piece = vec![count as u8, (HEADER + payload.len()) as u8];
             piece.extend(kind.to_le_bytes());

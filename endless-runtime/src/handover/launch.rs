@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -70,20 +70,50 @@ impl Launch {
         // dup2 in the child can hit nothing that the user left open.
         let place = channel.try_clone()?;
         let credentials = Credentials::new(&channel, &place, by_supervisor, self.ignored.clone())?;
-        let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(channel.as_raw_fd(), place.as_raw_fd())?;
         let mut environment = self.environment.clone();
         if !by_supervisor {
             // Who succeeds the main process of a service is watched in its place.
             environment.retain(|variable| *variable != *format!("WATCHDOG_PID={}", getpid()));
         }
         environment.push(format!("{VARIABLE}={credentials}").into());
+        self.spawn(program, &channel, &place, blocked, &environment)
+    }
+
+    /// Starts what finds `state` open, under the number that its `variable` names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Launch::start`].
+    pub(crate) fn rehearse(
+        &self,
+        program: &Path,
+        state: &OwnedFd,
+        blocked: &[Signal],
+        variable: impl FnOnce(RawFd) -> String,
+    ) -> io::Result<Pid> {
+        let place = state.try_clone()?;
+        let mut environment = self.environment.clone();
+        environment.push(variable(place.as_raw_fd()).into());
+        self.spawn(program, state, &place, blocked, &environment)
+    }
+
+    /// The process finds `given` under the number of `place`.
+    fn spawn(
+        &self,
+        program: &Path,
+        given: &OwnedFd,
+        place: &OwnedFd,
+        blocked: &[Signal],
+        environment: &[OsString],
+    ) -> io::Result<Pid> {
+        let mut actions = PosixSpawnFileActions::init()?;
+        actions.add_dup2(given.as_raw_fd(), place.as_raw_fd())?;
         let pid = posix_spawn(
             c_string(program.as_os_str().as_bytes())?.as_c_str(),
             &actions,
             &attributes(blocked)?,
             &c_strings(&self.arguments)?,
-            &c_strings(&environment)?,
+            &c_strings(environment)?,
         )?;
         Ok(pid)
     }

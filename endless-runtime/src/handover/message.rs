@@ -16,6 +16,7 @@ use crate::bequest::Bequest;
 use crate::birth;
 use crate::listener::ListenerNote;
 use crate::moving::MovingNote;
+use crate::secrets::Secrets;
 use crate::signal::{Sender, Signal};
 
 pub(super) const HEADER: usize = 8;
@@ -93,6 +94,8 @@ pub(crate) enum Message {
     Ping,
     /// To the supervisor: it is.
     Pong,
+    /// What only the next generation may see.
+    Secrets(Secrets),
     /// Something that a newer build says.
     Unknown(u16),
 }
@@ -280,6 +283,7 @@ mod kind {
     pub(super) const COMMIT: u16 = 25;
     pub(super) const PING: u16 = 30;
     pub(super) const PONG: u16 = 31;
+    pub(super) const SECRETS: u16 = 26;
 }
 
 /// Why bytes are no frame, or a frame no message.
@@ -293,6 +297,8 @@ pub(crate) enum Malformed {
     Payload { kind: u16, error: serde_json::Error },
     #[error("a batch of connections that is cut short")]
     Batch,
+    #[error("secrets of {0} bytes")]
+    Secrets(usize),
     #[error("a message of kind {kind} with {got} descriptors for {expected}")]
     Count { kind: u16, expected: usize, got: usize },
 }
@@ -347,6 +353,7 @@ impl Message {
             Self::Commit(committed) => (frame(kind::COMMIT, 0, &committed), Vec::new()),
             Self::Ping => (frame(kind::PING, 0, &()), Vec::new()),
             Self::Pong => (frame(kind::PONG, 0, &()), Vec::new()),
+            Self::Secrets(secrets) => (framed(kind::SECRETS, 0, secrets.bytes()), Vec::new()),
             Self::Unknown(kind) => (frame(kind, 0, &()), Vec::new()),
         }
     }
@@ -383,8 +390,18 @@ impl Message {
             kind::COMMIT => Self::Commit(json(kind, payload)?),
             kind::PING => Self::Ping,
             kind::PONG => Self::Pong,
+            kind::SECRETS => {
+                let secrets = Secrets::new(payload.to_vec().into());
+                Self::Secrets(secrets.ok_or(Malformed::Secrets(payload.len()))?)
+            }
             unknown => Self::Unknown(unknown),
         })
+    }
+
+    /// Whether the bytes of this message are to be wiped once it is on its way, or has come: of what a newer build
+    /// says nobody knows.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self, Self::Secrets(_) | Self::Unknown(_))
     }
 }
 
@@ -464,6 +481,7 @@ fn json_with_descriptors<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::LONGEST;
 
     fn reparse(message: Message) -> Message {
         let (bytes, descriptors) = message.into_frame();
@@ -492,6 +510,18 @@ mod tests {
         let ready = Ready { protocol: 1, claimed: vec![0, 2] };
         assert!(matches!(reparse(Message::Ready(ready.clone())), Message::Ready(read) if read == ready));
         assert!(matches!(reparse(Message::Unknown(999)), Message::Unknown(999)));
+        let secrets = Secrets::new(b"\0\xff{".to_vec().into()).expect("they are short");
+        assert!(
+            matches!(reparse(Message::Secrets(secrets.clone())), Message::Secrets(read) if read == secrets)
+        );
+    }
+
+    #[test]
+    fn secrets_are_bounded_and_not_shown() {
+        let parse = |length| Message::parse(kind::SECRETS, &vec![b'a'; length], Vec::new());
+        assert!(matches!(parse(LONGEST + 1), Err(Malformed::Secrets(4097))));
+        let longest = parse(LONGEST).expect("they are not too long");
+        assert_eq!(format!("{longest:?}"), "Secrets(Secrets)");
     }
 
     #[test]

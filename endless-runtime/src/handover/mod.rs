@@ -35,6 +35,8 @@ mod schedules_of_three;
 pub(crate) mod starter;
 pub(crate) mod successor;
 pub(crate) mod taking;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod wiping;
 pub(crate) mod wire;
 
 /// The version of the protocol that this build speaks. It is only ever told, never compared to refuse: a

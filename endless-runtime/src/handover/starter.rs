@@ -64,6 +64,7 @@ impl Starter {
         self.channel.queue(Message::Report(report));
         self.channel.queue_listeners(heirlooms)?;
         self.channel.queue_bequests()?;
+        self.channel.queue_secrets();
         self.channel.queue(Message::Complete);
         Ok(())
     }

@@ -152,6 +152,7 @@ impl Successor {
         self.channel.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
         self.channel.queue_listeners(heirlooms).map_err(failed)?;
         self.channel.queue_bequests().map_err(failed)?;
+        self.channel.queue_secrets();
         let (near, far) = giving::pair().map_err(failed)?;
         self.moving = Some(near);
         self.channel.queue(Message::MovingChannel(far));

@@ -2,12 +2,14 @@
 //! descriptors that go with them.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
 use nix::sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg};
+use zeroize::Zeroize as _;
 
 use super::message::{HEADER, Header, MAX_DESCRIPTORS, Malformed, Message};
 use crate::bequest::Bequest;
@@ -18,9 +20,11 @@ use crate::sys;
 /// How much is read at a time, in bytes.
 const READ: usize = 16 * 1024;
 
-/// What is on its way over a socket that does not block.
-#[derive(Debug, Default)]
+/// What is on its way over a socket that does not block. It shows nothing of its bytes, and leaves none of a secret
+/// behind.
+#[derive(Default)]
 pub(crate) struct Wire {
+    /// Not looked at yet, so there may be a secret among them.
     received: BytesMut,
     /// Descriptors arrive no later than the first byte of their message, and in the messages' order.
     descriptors: VecDeque<OwnedFd>,
@@ -30,9 +34,9 @@ pub(crate) struct Wire {
 }
 
 /// A message on its way out.
-#[derive(Debug)]
 struct Frame {
     bytes: Vec<u8>,
+    is_secret: bool,
     sent: usize,
     /// They go with the first byte, and then never again.
     descriptors: Vec<Arc<OwnedFd>>,
@@ -52,8 +56,9 @@ pub(crate) enum ChannelError {
 impl Wire {
     /// Lets a message go out with the next [`Wire::send`].
     pub(crate) fn queue(&mut self, message: Message) {
+        let is_secret = message.is_secret();
         let (bytes, descriptors) = message.into_frame();
-        self.outgoing.push_back(Frame { bytes, sent: 0, descriptors });
+        self.outgoing.push_back(Frame { bytes, is_secret, sent: 0, descriptors });
     }
 
     /// Queues listeners, in several messages if they are many.
@@ -157,16 +162,31 @@ impl Wire {
         let Some(head) = self.received.first_chunk::<HEADER>() else { return Ok(None) };
         let Header { kind, descriptors, length } = Header::parse(*head)?;
         if self.received.len() < HEADER + length {
-            self.received.reserve(HEADER + length - self.received.len());
+            self.make_room(HEADER + length - self.received.len());
             return Ok(None);
         }
         if self.descriptors.len() < descriptors {
             return Err(ChannelError::DescriptorsLost);
         }
         self.received.advance(HEADER);
-        let payload = self.received.split_to(length);
+        let mut payload = self.received.split_to(length);
         let descriptors = self.descriptors.drain(..descriptors).collect();
-        Ok(Some(Message::parse(kind, &payload, descriptors)?))
+        let message = Message::parse(kind, &payload, descriptors);
+        if message.as_ref().map_or(true, Message::is_secret) {
+            payload.as_mut().zeroize();
+        }
+        Ok(Some(message?))
+    }
+
+    /// Grows without leaving behind what would be freed with its bytes in it.
+    fn make_room(&mut self, more: usize) {
+        let (length, capacity) = (self.received.len(), self.received.capacity());
+        if capacity - length < more {
+            let mut larger = BytesMut::with_capacity((length + more).max(2 * capacity));
+            larger.extend_from_slice(&self.received);
+            self.received.as_mut().zeroize();
+            self.received = larger;
+        }
     }
 
     /// Reads some of what has come: how many bytes, 0 at the end, `WouldBlock` if there is nothing.
@@ -177,15 +197,40 @@ impl Wire {
             Err(error) if is_broken(&error) => return Ok(0),
             received => received?,
         };
+        self.make_room(count);
+        self.received.extend_from_slice(&space[..count]);
+        space[..count].zeroize();
         if lost {
             return Err(ChannelError::DescriptorsLost);
         }
-        self.received.extend_from_slice(&space[..count]);
         self.descriptors.extend(descriptors);
         match self.descriptors.len() {
             // More than one message carries, as nobody sends who keeps to the protocol.
             pending if pending > 2 * MAX_DESCRIPTORS => Err(Malformed::Descriptors(pending).into()),
             _ => Ok(count),
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.received.as_mut().zeroize();
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("received", &self.received.len())
+            .field("outgoing", &self.outgoing.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if self.is_secret {
+            self.bytes.zeroize();
         }
     }
 }

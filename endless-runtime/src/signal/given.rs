@@ -107,18 +107,32 @@ pub(crate) fn register<Shape, F: Hook<Shape>>(
     signal: Signal,
     hook: F,
 ) -> &'static Registration {
+    Box::leak(Box::new(registration(phase, signal, hook)))
+}
+
+/// The same for one that runs before all others of its moment.
+#[cfg(feature = "_tls")]
+pub(crate) fn register_first<Shape, F: Hook<Shape>>(
+    phase: Phase,
+    signal: Signal,
+    hook: F,
+) -> &'static Registration {
+    Box::leak(Box::new(Registration { order: i32::MIN, ..registration(phase, signal, hook) }))
+}
+
+fn registration<Shape, F: Hook<Shape>>(phase: Phase, signal: Signal, hook: F) -> Registration {
     let moment = match phase {
         Phase::Pre => Moment::Pre(signal),
         Phase::Post => Moment::Post(signal),
     };
-    Box::leak(Box::new(Registration {
+    Registration {
         moments: Box::leak(Box::new([moment])),
         order: 0,
         timeout: None,
         name: std::any::type_name::<F>(),
         place: Place { krate: "", file: "", line: 0 },
         call: hook.into_call(),
-    }))
+    }
 }
 
 #[cfg(test)]

@@ -163,11 +163,10 @@ impl Supervisor {
             Cause::Death => &self.program,
             Cause::First | Cause::Restart => &Program::OfPath,
         };
-        let (listeners, bequests) = (&self.listeners, &self.bequests);
-        let started = Generation::start(&self.launch, program, &blocked, hello, listeners, bequests, far);
+        let started = Generation::start(&self.launch, program, &blocked, hello, &self.stock, far);
         let replacing = Replacing::new(ready_timeout);
         let (state, time) = replacing.time();
-        let handed_over = self.listeners.iter().map(|(note, _)| note.clone()).collect();
+        let handed_over = self.stock.listeners.iter().map(|(note, _)| note.clone()).collect();
         let program = Program::OfPath;
         let phase = Phase::Replacing { replacing, state, handed_over, end: None, program, moving };
         let deadline = time.and_then(|time| Instant::now().checked_add(time));

@@ -19,10 +19,27 @@ use crate::handover::wire::{ChannelError, Wire};
 use crate::listener::ListenerNote;
 use crate::log::event;
 use crate::pause::{self, Point};
+use crate::secrets::Secrets;
 use crate::signal::Signal;
 
 /// A listener, and what is said of it.
 pub(super) type Listener = (ListenerNote, OwnedFd);
+
+/// What a supervisor keeps of whoever serves, to give it to each that is to serve next.
+#[derive(Debug, Default)]
+pub(super) struct Stock {
+    /// Copies of what it listens on.
+    pub(super) listeners: Vec<Listener>,
+    /// Copies of what its user bequeaths.
+    pub(super) bequests: Vec<Bequest>,
+    pub(super) secrets: Option<Secrets>,
+}
+
+impl Stock {
+    fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.bequests.is_empty() && self.secrets.is_none()
+    }
+}
 
 /// For how long one whose channel is closed may take to end by itself.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -49,15 +66,12 @@ pub(super) struct Generation {
     /// What it says of itself.
     pub(super) report: Report,
     has_reported: bool,
-    /// Copies of what it listens on.
-    pub(super) listeners: Vec<Listener>,
-    /// Copies of what its user bequeaths.
-    pub(super) bequests: Vec<Bequest>,
+    /// What it has to leave.
+    pub(super) stock: Stock,
     /// When it is ended for certain.
     pub(super) end_at: Option<Instant>,
-    /// Those that are coming.
-    incoming: Vec<Listener>,
-    incoming_bequests: Vec<Bequest>,
+    /// What is coming of that.
+    incoming: Stock,
     socket: UnixStream,
     wire: Wire,
     /// Whether anything more may come from it.
@@ -81,8 +95,7 @@ impl Generation {
         program: &Program,
         blocked: &[Signal],
         hello: Hello,
-        listeners: &[Listener],
-        bequests: &[Bequest],
+        stock: &Stock,
         moving: Option<OwnedFd>,
     ) -> Result<Self, String> {
         let failed = |error| format!("cannot start {}: {}", launch.program().display(), describe(&error));
@@ -95,10 +108,13 @@ impl Generation {
         generation.number = if hello.first { 0 } else { hello.generation.saturating_add(1) };
         generation.wire.queue(Message::Hello(Hello { protocol: PROTOCOL, ..hello }));
         let wire = &mut generation.wire;
-        let queued = wire.queue_listeners(listeners.iter().map(duplicate));
-        if let Err(error) = queued.and_then(|()| wire.queue_bequests(bequests.iter().map(duplicate))) {
+        let queued = wire.queue_listeners(stock.listeners.iter().map(duplicate));
+        if let Err(error) = queued.and_then(|()| wire.queue_bequests(stock.bequests.iter().map(duplicate))) {
             generation.kill();
             return Err(format!("cannot hand over: {}", describe(&error)));
+        }
+        if let Some(secrets) = stock.secrets.clone() {
+            wire.queue(Message::Secrets(secrets));
         }
         if let Some(channel) = moving {
             generation.wire.queue(Message::MovingChannel(channel));
@@ -117,11 +133,9 @@ impl Generation {
             file,
             report: Report::default(),
             has_reported: false,
-            listeners: Vec::new(),
-            bequests: Vec::new(),
+            stock: Stock::default(),
             end_at: None,
-            incoming: Vec::new(),
-            incoming_bequests: Vec::new(),
+            incoming: Stock::default(),
             socket,
             wire: Wire::default(),
             listening: true,
@@ -135,8 +149,7 @@ impl Generation {
 
     /// Whether nothing is half said, on either side, and nothing is to be done about it.
     pub(super) fn is_quiet(&self) -> bool {
-        let is_half_told = !self.incoming.is_empty() || !self.incoming_bequests.is_empty();
-        self.wire.is_empty() && !is_half_told && self.listening && self.end_at.is_none()
+        self.wire.is_empty() && self.incoming.is_empty() && self.listening && self.end_at.is_none()
     }
 
     /// One that does not read any more will be seen to end, or to be late.
@@ -189,17 +202,16 @@ impl Generation {
                     self.report = report;
                     self.has_reported = true;
                     // What follows is all that there is, also where an earlier report came to no end.
-                    self.incoming.clear();
-                    self.incoming_bequests.clear();
+                    self.incoming = Stock::default();
                 }
                 Message::Ready(_) if !self.has_reported => {
                     return Err(Heard::Broken("the successor was ready without a report".to_owned()));
                 }
-                Message::Listeners(some) => self.incoming.extend(some),
-                Message::Bequests(some) => self.incoming_bequests.extend(some),
+                Message::Listeners(some) => self.incoming.listeners.extend(some),
+                Message::Bequests(some) => self.incoming.bequests.extend(some),
+                Message::Secrets(secrets) => self.incoming.secrets = Some(secrets),
                 Message::Complete => {
-                    self.listeners = std::mem::take(&mut self.incoming);
-                    self.bequests = std::mem::take(&mut self.incoming_bequests);
+                    self.stock = std::mem::take(&mut self.incoming);
                     heard.push(Heard::Relisted);
                 }
                 message => heard.push(Heard::Said(message)),
@@ -287,7 +299,7 @@ mod tests {
         wire.send(&far).expect("it fits into the kernel's buffer");
         let heard = std::iter::repeat_with(|| generation.hear(false)).take(10).flatten().next();
         assert!(matches!(heard, Some(Heard::Relisted)), "{heard:?}");
-        let names: Vec<&str> = generation.bequests.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = generation.stock.bequests.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["second"]);
     }
 }

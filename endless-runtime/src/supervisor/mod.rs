@@ -25,7 +25,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
-use crate::bequest::Bequest;
 use crate::config::Config;
 use crate::control::act_by_default;
 use crate::endlessctl::{Answer, Desk};
@@ -40,10 +39,11 @@ use crate::signal::{Judge, Received, Signal, ignored_now};
 use attempt::{Attempt, Dead, Wanted};
 use deaths::Deaths;
 use echoes::Echoes;
-use generation::{Generation, Heard, Listener, Role};
+use generation::{Generation, Heard, Role, Stock};
 use notices::Pulse;
 use program::Program;
 use signals::Signals;
+use succession::Found;
 
 /// Is the supervisor of this program until all is over; returns the exit status.
 ///
@@ -57,24 +57,28 @@ pub(crate) fn supervise(config: &Config) -> io::Result<u8> {
     let itself = Launch::of_this_process(None, ignored.clone())?;
     let next = Launch::of_this_process(config.program.as_deref(), ignored.clone())?;
     let mut supervisor = Supervisor::new(itself, Signals::catch(Judge::new(ignored))?);
-    supervisor.listeners = systemd::passed()?;
+    supervisor.stock.listeners = systemd::passed()?;
     supervisor.desk = Desk::open();
     supervisor.start_first();
     supervisor.launch = next;
     Ok(supervisor.live())
 }
 
-/// Goes on as a supervisor, if this process was one before it became this build; returns the exit status.
+/// Goes on as a supervisor, if this process was one before it became this build, or says whether it could;
+/// returns the exit status.
 ///
 /// # Errors
 ///
 /// If it cannot: its generations will notice that it is gone.
 pub(crate) fn resume() -> io::Result<Option<u8>> {
-    let resumed = Supervisor::resumed()?;
-    Ok(resumed.map(|supervisor| {
-        crate::log::never_wait();
-        crate::name::restore();
-        supervisor.live()
+    let found = succession::find()?;
+    Ok(found.map(|found| match found {
+        Found::Rehearsed => 0,
+        Found::Itself(supervisor) => {
+            crate::log::never_wait();
+            crate::name::restore();
+            supervisor.live()
+        }
     }))
 }
 
@@ -89,10 +93,8 @@ struct Supervisor {
     generations: Vec<Generation>,
     /// The number of the generation that serves or served last.
     served: Option<u64>,
-    /// That one's listeners.
-    listeners: Vec<Listener>,
-    /// What its user bequeaths.
-    bequests: Vec<Bequest>,
+    /// What that one has to leave.
+    stock: Stock,
     /// What that one says of itself.
     report: Report,
     attempt: Option<Attempt>,
@@ -130,8 +132,7 @@ impl Supervisor {
             signals,
             generations: Vec::new(),
             served: None,
-            listeners: Vec::new(),
-            bequests: Vec::new(),
+            stock: Stock::default(),
             report: Report::default(),
             attempt: None,
             attempts: 0,
@@ -210,7 +211,8 @@ impl Supervisor {
     fn on_heard(&mut self, pid: Pid, heard: Heard) {
         let Some(role) = self.generation(pid).map(|generation| generation.role) else { return };
         match (role, heard) {
-            // Also of one that has not heard yet that it is replaced: it would have taken it for itself alone.
+            // Also of one that has not heard yet that it is replaced: it would have taken it for itself
+            // alone.
             (_, Heard::Said(Message::Signal(signal))) => self.on_relayed(signal, pid),
             (_, Heard::Said(Message::Pong)) => self.on_pong(pid),
             (Role::Starting, heard) => self.on_heard_of_successor(heard),
@@ -227,13 +229,11 @@ impl Supervisor {
     /// Keeps what the generation that serves has.
     fn take_stock(&mut self, pid: Pid) {
         let Some(generation) = self.generation(pid) else { return };
-        let (report, listeners) = (generation.report.clone(), std::mem::take(&mut generation.listeners));
-        let bequests = std::mem::take(&mut generation.bequests);
+        let (report, stock) = (generation.report.clone(), std::mem::take(&mut generation.stock));
         self.signals.add(&report.hooked);
         self.report = report;
-        // Those of a service that stops are to be closed when it closes them.
-        let kept = if self.stop.is_none() { (listeners, bequests) } else { Default::default() };
-        (self.listeners, self.bequests) = kept;
+        // What a service that stops listens on is to be closed when it closes it.
+        self.stock = if self.stop.is_none() { stock } else { Stock::default() };
     }
 
     /// Reaps whoever has ended, also those that became children of this process when theirs ended.
@@ -280,8 +280,7 @@ impl Supervisor {
     fn give_up(&mut self, status: u8) {
         self.status = Some(status);
         self.tell_stopping();
-        self.listeners.clear();
-        self.bequests.clear();
+        self.stock = Stock::default();
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -358,8 +357,7 @@ impl Supervisor {
     fn stop_if_nothing_is_under_way(&mut self) {
         let Some(stop) = self.stop.as_mut().filter(|_| self.attempt.is_none()) else { return };
         let signals = std::mem::take(&mut stop.signals);
-        let listeners = std::mem::take(&mut self.listeners);
-        self.bequests.clear();
+        let Stock { listeners, .. } = std::mem::take(&mut self.stock);
         let Some(serving) = self.serving() else {
             // Who serves would do it.
             listeners.iter().filter_map(|(note, _)| note.file.as_ref()).for_each(|file| file.remove());

@@ -183,7 +183,18 @@ async fn ends(
         "remote": info.as_ref().map(|info| info.remote().to_string()),
         "local": info.as_ref().map(|info| info.local().to_string()),
         "axum": axums.map(|info| info.0.0.to_string()),
+        "tls": info.as_ref().and_then(|info| info.tls()).map(about_tls),
     }))
+}
+
+fn about_tls(tls: &endless::TlsInfo) -> serde_json::Value {
+    let chain = tls.client_chain().iter().map(|certificate| certificate.to_vec());
+    serde_json::json!({
+        "version": tls.version().to_string(),
+        "alpn": tls.alpn().map(String::from_utf8_lossy),
+        "sni": tls.sni(),
+        "client_chain": chain.collect::<Vec<_>>(),
+    })
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,8 @@
 #[endless::main(
     listen = "127.0.0.1:4242",
+    tls_cert = "cert.pem",
+    tls_key = "key.pem",
+    tls_reload = "SIGUSR1",
     hammer_time = "30s",
     ready_timeout = "30s",
     idle_grace = "1s",
@@ -9,6 +12,7 @@
     write_timeout = "never",
     header_timeout = "10s",
     idle_timeout = "2m",
+    handshake_timeout = "5s",
     max_header_bytes = 65_536,
     max_connections = 10_000,
     backlog = 1024,

@@ -27,6 +27,16 @@ mod lame_duck {
     pub(crate) async fn main() {}
 }
 
+mod handshake_timeout {
+    #[endless::main(handshake_timeout = "never")]
+    pub(crate) async fn main() {}
+}
+
+mod tls_reload {
+    #[endless::main(tls_reload = "quit")]
+    pub(crate) async fn main() {}
+}
+
 mod readiness_path {
     #[endless::main(readiness_path = "/health/ready")]
     pub(crate) async fn main() {}
@@ -140,6 +150,8 @@ fn main() {
         write_timeout::main,
         header_timeout::main,
         idle_timeout::main,
+        handshake_timeout::main,
+        tls_reload::main,
         max_header_bytes::main,
         max_connections::main,
         backlog::main,

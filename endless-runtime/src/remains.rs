@@ -1,0 +1,74 @@
+//! For tests: what of a secret stands in the memory of this process.
+
+use std::fs::{self, File};
+use std::io::BufRead as _;
+use std::os::unix::fs::FileExt as _;
+
+use zeroize::Zeroizing;
+
+/// Enough bytes not to stand there by chance.
+const PART: usize = 16;
+
+/// The secret of the test, so that no part of it stands anywhere: each byte is made when it is needed.
+#[derive(Clone, Copy)]
+pub(crate) struct Pattern {
+    seed: u64,
+    length: usize,
+}
+
+impl Pattern {
+    /// Each `seed` makes another one, in each process.
+    pub(crate) fn new(seed: u64, length: usize) -> Self {
+        Self { seed: seed << 32 | u64::from(std::process::id()), length }
+    }
+
+    fn byte(self, at: usize) -> u8 {
+        let mixed = (self.seed ^ at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as u8
+    }
+
+    pub(crate) fn bytes(self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.length));
+        bytes.extend((0..self.length).map(|at| self.byte(at)));
+        bytes
+    }
+
+    /// Whether a part of it stands in what this process can write.
+    pub(crate) fn is_in_memory(self) -> bool {
+        let memory = File::open("/proc/self/mem").expect("Linux");
+        let mappings = fs::read_to_string("/proc/self/maps").expect("Linux");
+        mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to))
+    }
+
+    fn is_between(self, memory: &File, from: u64, to: u64) -> bool {
+        let mut bytes = vec![0; (to - from) as usize];
+        // What has gone since holds nothing.
+        if memory.read_exact_at(&mut bytes, from).is_err() {
+            return false;
+        }
+        // Some of its parts: what is freed loses its first bytes to the allocator.
+        let mut parts = (0..self.length - PART).rev().step_by(self.length.div_ceil(8));
+        let is_found = parts.any(|at| self.has_part(&bytes, at));
+        // Or it would be found in here the next time.
+        bytes.fill(0);
+        is_found
+    }
+
+    fn has_part(self, mut bytes: &[u8], at: usize) -> bool {
+        while bytes.skip_until(self.byte(at)).is_ok_and(|count| count > 0) {
+            let mut rest = bytes.iter().take(PART).enumerate();
+            if bytes.len() >= PART && rest.all(|(by, byte)| *byte == self.byte(at + 1 + by)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Where a line of `/proc/self/maps` says that this process can write.
+fn writable(mapping: &str) -> Option<(u64, u64)> {
+    let (range, rest) = mapping.split_once(' ')?;
+    let (from, to) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    rest.starts_with("rw").then_some((address(from)?, address(to)?))
+}

@@ -1,0 +1,2 @@
+#[endless::main(handshake_timeout = "0s")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[endless::main(tls_cert = "cert.pem", tls_key = "key.pem")]
+async fn main() {}

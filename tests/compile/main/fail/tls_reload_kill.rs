@@ -1,0 +1,2 @@
+#[endless::main(tls_reload = "SIGKILL")]
+async fn main() {}

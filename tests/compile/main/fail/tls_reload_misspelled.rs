@@ -1,0 +1,2 @@
+#[endless::main(tls_reload = "SIGUSR3")]
+async fn main() {}

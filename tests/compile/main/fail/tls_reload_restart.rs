@@ -1,0 +1,2 @@
+#[endless::main(tls_reload = "SIGHUP")]
+async fn main() {}

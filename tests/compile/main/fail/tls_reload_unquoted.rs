@@ -1,0 +1,2 @@
+#[endless::main(tls_reload = usr1)]
+async fn main() {}
