@@ -57,8 +57,18 @@ tls:
     FULL=1 cargo test --release --locked --test resumption_cost -- --nocapture
     FULL=1 cargo test --locked --test resumption -- --nocapture --test-threads=1
 
-# What a request costs, against bare hyper 1.
-bench pairs="31":
+# endless beside its peers, about ten minutes on a machine that does nothing else: writes docs/benchmarks.md. With a
+# scale, so many times the rounds; `just bench 0.2 --only restarts --peer endless --out DIRECTORY` is a part of it.
+bench *arguments:
+    cargo build --release --bins --manifest-path benches/peers/Cargo.toml
+    cargo run --release --quiet --bin measure --manifest-path benches/peers/Cargo.toml -- {{arguments}}
+
+# docs/benchmarks.md again, from what was measured.
+bench-render:
+    cargo run --release --quiet --bin measure --manifest-path benches/peers/Cargo.toml -- render
+
+# What a request costs, against bare hyper 1 alone.
+bench-quick pairs="31":
     cargo bench --bench request_path -- {{pairs}}
 
 # What would be published, each package built from nothing but its own files.

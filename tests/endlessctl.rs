@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::faults::{Point, Points};
 use support::{
-    App, Client, Ctl, Line, Mark, PATIENCE, Plan, Visitor, alive, answering_pid, both_ways, busy, ctl,
-    declarative, example, example_with, install, serving, supervised,
+    App, Client, Ctl, Line, Mark, PATIENCE, Plan, Visitor, alive, answering_pid, both_ways, busy, children,
+    ctl, declarative, example, example_with, install, serving, supervised,
 };
 use tempfile::TempDir;
 
@@ -189,6 +189,7 @@ async fn the_pid_of_the_generation_that_serves_does_what_the_supervisors_does() 
     let said = ctl("restart", app.serving_pid()).await;
     assert!(said.done().starts_with("restarted: generation 1, "), "{said:?}");
     let serving = answering_pid(&app).await;
+    assert!(children(app.first_pid()).contains(&serving), "the supervisor has started it");
     assert_eq!(ctl("hammer", serving).await.failed(), "not hammered: not draining");
     assert_eq!(ctl("stop", serving).await.done(), "stopped");
     assert!(!alive(app.first_pid()));

@@ -214,7 +214,8 @@ async fn keys_that_took_their_turn_meanwhile_are_handed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_took_their_turn_before_a_crash_are_there_after_it() {
     let site = Site::supervised().await;
-    // The second key takes its turn, and the third one is made.
+    // Of its beginnings, in which there are two keys. Then the second takes its turn, and a third is made.
+    site.has_reported().await;
     site.points.set_later(7 * HOUR);
     let seventh = site.guests().await;
     site.has_reported().await;

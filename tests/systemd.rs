@@ -233,3 +233,11 @@ async fn a_stop_takes_longer_than_systemd_would_wait() {
 async fn and_a_stop_without_a_supervisor() {
     a_stop_takes_the_time_that_it_needs("hello-direct.service").await;
 }
+
+#[test]
+fn the_unit_that_is_tried_is_the_one_that_is_shown() {
+    let unit = documented("hello.service", &[]);
+    let section = unit.split_once("[Service]").and_then(|(_, rest)| rest.split_once("\n[Install]"));
+    let (section, _) = section.expect("a unit");
+    assert!(include_str!("../README.md").contains(&format!("```ini\n[Service]{section}```")), "{section}");
+}

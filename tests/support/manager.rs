@@ -40,6 +40,11 @@ impl Manager {
 
     /// All messages up to the first with this text, that one included.
     pub(crate) async fn until(&self, text: &str) -> Vec<String> {
+        let come = timeout(PATIENCE, self.all_until(text)).await;
+        come.unwrap_or_else(|_| panic!("{text:?} does not come in time"))
+    }
+
+    async fn all_until(&self, text: &str) -> Vec<String> {
         let mut heard = Vec::new();
         while !heard.last().is_some_and(|message: &String| message.contains(text)) {
             heard.push(self.next().await);

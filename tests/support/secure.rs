@@ -66,7 +66,7 @@ impl Secure {
 
     /// Also whom that one has issued certificates.
     pub(crate) fn trusting_too(mut self, authority: &Authority) -> Self {
-        self.roots.add(authority.root_der()).expect("a root");
+        self.roots.add(CertificateDer::from_pem_file(authority.root()).expect("PEM")).expect("a root");
         self.made()
     }
 

@@ -176,12 +176,12 @@ impl Drop for Systemd {
     }
 }
 
-/// In its groups from its first moment on.
+/// In its groups from its first moment on, and not beyond the test's end, however that comes.
 fn start(unshare: &Path, folder: &TempDir, groups: &Groups, log: &fs::File) -> Child {
     let join: String =
         groups.0.iter().map(|group| format!("echo $$ > '{}/cgroup.procs'; ", group.display())).collect();
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("set -e; {join} exec \"$@\""), "sh"]).arg(unshare);
+    command.args(["-c", &format!("set -e; {join} exec setpriv --pdeathsig KILL \"$@\""), "sh"]).arg(unshare);
     command.args([
         "--fork",
         "--kill-child",
