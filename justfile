@@ -14,9 +14,13 @@ fmt:
 clippy:
     .ci/run clippy
 
-# Each package with each set of its features.
+# Without TLS, and with ring alone.
 features:
     .ci/run features
+
+# Each published package with each set of its features. Needs `cargo install cargo-hack`.
+powerset:
+    cargo hack check --workspace --ignore-private --feature-powerset --exclude-features _tls,_pause-points --locked
 
 test:
     .ci/run test

@@ -33,7 +33,7 @@ async fn keep_alive() {
 /// Rounds of ab until enough restarts have completed.
 async fn ab_sees_nothing(options: &[&str]) {
     let Some(ab) = tool("ab") else { return };
-    let round = Round { requests: restarts(20_000, 100_000), connections: connections(), options };
+    let round = Round { requests: restarts(10_000, 100_000), connections: connections(), options };
     let app = serve_hello().await;
     let url = format!("http://{}/hello", app.address().await);
 

@@ -301,8 +301,8 @@ async fn websocket_closes_quiet_sockets_at_a_restart_and_at_a_stop() {
     }
 }
 
-/// The source asks again on the connection that it has, which is the successor's; at a stop, the last answer
-/// on it says so.
+/// The source asks again on the connection that it has, which is the successor's; at a stop, the last answer on
+/// it says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_sent_events_are_neither_lost_nor_doubled() {
     let mut command = Command::new(example("server_sent_events"));

@@ -1,6 +1,6 @@
-//! Whatever happens to the supervisor or to either generation at any step of a restart, the PID that was
-//! started stays, nobody is lost but the connections of a process that was killed, and without a supervisor
-//! nothing is left running: the fault table of the supervised mode.
+//! Whatever happens to the supervisor or to either generation at any step of a restart, the PID that was started
+//! stays, nobody is lost but the connections of a process that was killed, and without a supervisor nothing is
+//! left running: the fault table of the supervised mode.
 
 mod support;
 
@@ -208,8 +208,7 @@ async fn a_successor_whose_supervisor_dies_before_it_begins() {
     assert_eq!(serving.count(), 1, "the first generation");
 }
 
-/// A predecessor that does not know yet that it has handed over is asked for something that is the service's
-/// to do.
+/// A predecessor that does not know yet that it has handed over is asked for something that is the service's to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_to_the_predecessor_at_the_very_handover() {
     for (signal, outcome) in [(Signal::SIGTERM, Stopped), (Signal::SIGHUP, RestartedTwice)] {

@@ -535,7 +535,7 @@ async fn nothing_is_told_of_a_connection_if_not_asked_for() {
     for command in [program(&[]), program(&[("ENDLESS_CONNECT_INFO", "false")]), axum] {
         let (app, address) = start(command).await;
         let (told, _) = ends(address).await;
-        assert_eq!(told, serde_json::json!({ "remote": null, "local": null, "axum": null }));
+        assert_eq!(told, serde_json::json!({ "remote": null, "local": null, "tls": null, "axum": null }));
         app.stop().await;
     }
 }

@@ -69,7 +69,7 @@ async fn those_who_come_back_with_a_session_cost_less() {
             count < 1000 || !kind.starts_with("RSA") || with < without,
             "{with:?}, and {without:?} without"
         );
-        println!("{kind}: {count} clients come back: {with:?} with their sessions, {without:?} without");
+        eprintln!("{kind}: {count} clients come back: {with:?} with their sessions, {without:?} without");
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use support::{
@@ -73,7 +73,7 @@ async fn a_direct_service_keeps_its_socket_across_restarts() {
 }
 
 /// Its file is systemd's, which made it.
-async fn leaves_the_file_alone(app: &App, path: &PathBuf) {
+async fn leaves_the_file_alone(app: &App, path: &Path) {
     app.wait_for_message(Mark::START, "serving").await;
     let line = app.wait_for_message(Mark::START, "listening").await;
     assert_eq!(line.field("address"), Some(&*format!("unix:{}", path.display())));

@@ -14,17 +14,16 @@ use tokio::io::unix::AsyncFd;
 use crate::endlessctl::Desk;
 
 /// Takes ownership of the descriptors that `recvmsg(2)` has left in `control`, which held nothing but zeros
-/// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The
-/// kernel leaves one message with descriptors a call, and nothing else that was not asked for.
+/// before; also where some did not come (`MSG_CTRUNC`), so that the others do not stay open for ever. The kernel
+/// leaves one message with descriptors a call, and nothing else that was not asked for.
 #[allow(clippy::unnecessary_cast, reason = "the length has another type on each system")]
 pub(crate) fn own_received(control: &[u8]) -> Vec<OwnedFd> {
     // SAFETY: an all-zero `msghdr` is a valid one, without a name and without buffers.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_control = control.as_ptr().cast_mut().cast();
     message.msg_controllen = control.len() as _;
-    // SAFETY: the header is null or lies within `control`, whole, and so does what its length, which the
-    // kernel has written or nobody, says that follows it. No reference is made to either, as neither need be
-    // aligned.
+    // SAFETY: the header is null or lies within `control`, whole, and so does what its length, which the kernel
+    // has written or nobody, says that follows it. No reference is made to either, as neither need be aligned.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         if header.is_null() {

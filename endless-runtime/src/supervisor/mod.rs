@@ -211,8 +211,7 @@ impl Supervisor {
     fn on_heard(&mut self, pid: Pid, heard: Heard) {
         let Some(role) = self.generation(pid).map(|generation| generation.role) else { return };
         match (role, heard) {
-            // Also of one that has not heard yet that it is replaced: it would have taken it for itself
-            // alone.
+            // Also of one that has not heard yet that it is replaced: it would have taken it for itself alone.
             (_, Heard::Said(Message::Signal(signal))) => self.on_relayed(signal, pid),
             (_, Heard::Said(Message::Pong)) => self.on_pong(pid),
             (Role::Starting, heard) => self.on_heard_of_successor(heard),

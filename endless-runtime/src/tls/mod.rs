@@ -287,15 +287,6 @@ mod tests {
 
     use super::*;
 
-    impl Tls {
-        /// As it is before a server adds its tickets.
-        fn config(&self) -> Arc<ServerConfig> {
-            match &*self.newest() {
-                Made::Given(config) | Made::Ours { config, .. } => Arc::clone(config),
-            }
-        }
-    }
-
     struct Issued {
         cert: String,
         key: String,

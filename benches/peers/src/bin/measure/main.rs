@@ -136,7 +136,7 @@ impl Arguments {
     }
 
     fn measure(&self, file: &Path) -> Outcome<()> {
-        server::end_all_when_interrupted()?;
+        server::end_all_when_stopped()?;
         let workshop = Workshop::open()?;
         let mut results = Results::new(&workshop, self.scale);
         let mut peers = Vec::new();

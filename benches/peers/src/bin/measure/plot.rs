@@ -44,7 +44,8 @@ impl Plot {
         let height = self.panels.iter().map(Panel::height).sum::<f64>() + TOP + BOTTOM;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-             font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+             font-family=\"sans-serif\" font-size=\"12\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
         text(&mut svg, LEFT, 20.0, "start", "#111", &self.title, true);
         let axis = self.axis();

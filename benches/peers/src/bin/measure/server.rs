@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 use crate::catalogue::{Http2, Peer};
@@ -148,13 +149,19 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     Ok(leader)
 }
 
-/// The terminal interrupts this program alone, as each server has a group of its own.
-pub(crate) fn end_all_when_interrupted() -> Outcome<()> {
+/// Whoever interrupts or stops this program reaches it alone, as each server has a group of its own.
+pub(crate) fn end_all_when_stopped() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let (mut interrupt, mut stop) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    drop(entered);
     std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_err() {
-            return;
-        }
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = stop.recv() => (),
+            }
+        });
         for group in &*running() {
             if let Err(error) = killpg(Pid::from_raw(*group as i32), Signal::SIGKILL) {
                 eprintln!("{group} is not ended: {error}");
