@@ -127,7 +127,7 @@ pub(crate) static PEERS: [Peer; 12] = [
     },
     Peer {
         name: "endless over TLS",
-        program: Program::NotYet("endless serves no TLS yet"),
+        program: Program::NotYet("its program is not written yet"),
         environment: &[],
         against: BARE_HYPER,
         http2: Http2::Shared,
