@@ -67,6 +67,14 @@ impl Site {
         }
     }
 
+    /// Ships a newer build, which is held where it rehearses: the process that does, and from where to read on.
+    async fn rehearses(&self) -> (Mark, u32) {
+        self.points.hold(Point::Rehearsing);
+        let mark = self.app.mark();
+        self.ship(2).await;
+        (mark, self.points.reached(Point::Rehearsing).await)
+    }
+
     async fn runs_what_was_shipped(&self) {
         let shipped = inode(&self.folder.path().join("app"));
         patiently(async {
@@ -275,11 +283,8 @@ async fn what_it_leaves_to_itself_is_sealed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_becomes_no_build_that_dies_of_what_it_would_be_given() {
     let site = Site::open().await;
-    site.points.hold(Point::Rehearsing);
     let before = site.runs();
-    let mark = site.app.mark();
-    site.ship(2).await;
-    let rehearses = site.points.reached(Point::Rehearsing).await;
+    let (mark, rehearses) = site.rehearses().await;
     assert!(children(site.supervisor()).contains(&rehearses));
     site.app.signal(rehearses, Signal::SIGKILL);
     let line = site.app.wait_for_message(mark, STAYS).await;
@@ -290,11 +295,8 @@ async fn it_becomes_no_build_that_dies_of_what_it_would_be_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_becomes_no_build_that_hangs() {
     let site = Site::open().await;
-    site.points.hold(Point::Rehearsing);
     let before = site.runs();
-    let mark = site.app.mark();
-    site.ship(2).await;
-    let rehearses = site.points.reached(Point::Rehearsing).await;
+    let (mark, rehearses) = site.rehearses().await;
     let line = site.app.wait_for_message(mark, STAYS).await;
     assert_eq!(line.field("error"), Some("it does not say in time whether it can"));
     assert!(!alive(rehearses));

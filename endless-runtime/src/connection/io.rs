@@ -127,13 +127,7 @@ impl Io {
         if !self.already_read.is_empty() {
             return Poll::Ready(());
         }
-        let mut bytes = [const { MaybeUninit::uninit() }; 4096];
-        let mut buffer = ReadBuf::uninit(&mut bytes);
-        let heard = ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer));
-        if heard.is_ok() {
-            self.already_read = Bytes::copy_from_slice(buffer.filled());
-        }
-        Poll::Ready(())
+        self.poll_some(cx).map(drop)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -150,14 +144,18 @@ impl Io {
         if !self.already_read.is_empty() {
             return Poll::Pending;
         }
-        let mut bytes = [0; 4096];
-        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(self.poll_some(cx))?;
+        if self.already_read.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Reads some, or nothing at the connection's end, without a buffer that would be kept: it is as if it had been
+    /// given back.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [const { MaybeUninit::uninit() }; 4096];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         self.already_read = Bytes::copy_from_slice(buffer.filled());
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     /// Ready when the client has closed its side, or has had its time.

@@ -18,6 +18,7 @@ use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use nix::unistd::{geteuid, getpid};
 
 use super::words::{Answer, LONGEST_QUESTION, Request};
+use super::{Ticket, Visit};
 use crate::birth;
 use crate::error::describe;
 use crate::log::event;
@@ -37,17 +38,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the listener is among those that are waited for.
 const LISTENER: Ticket = 0;
-
-/// Whoever waits for an answer.
-pub(crate) type Ticket = u64;
-
-/// A question, and who asks it.
-#[derive(Debug)]
-pub(crate) struct Visit {
-    pub(crate) ticket: Ticket,
-    pub(crate) by: Sender,
-    pub(crate) request: Request,
-}
 
 /// Where this process is asked.
 #[derive(Debug)]

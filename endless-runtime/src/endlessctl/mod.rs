@@ -19,5 +19,18 @@ mod table;
 mod words;
 
 pub use command::run;
-pub(crate) use desk::{Desk, Ticket, Visit};
+pub(crate) use desk::Desk;
 pub(crate) use words::{Answer, Known, Request, Told};
+
+use crate::signal::Sender;
+
+/// Whoever waits for an answer.
+pub(crate) type Ticket = u64;
+
+/// A question, and who asks it.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) ticket: Ticket,
+    pub(crate) by: Sender,
+    pub(crate) request: Request,
+}

@@ -4,23 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use super::{Answer, Request};
+use super::{Answer, Ticket, Visit};
 use crate::signal::Sender;
 
 /// There is none.
 #[derive(Debug)]
 pub(crate) enum Desk {}
-
-/// Whoever waits for an answer.
-pub(crate) type Ticket = u64;
-
-/// A question, and who asks it.
-#[derive(Debug)]
-pub(crate) struct Visit {
-    pub(crate) ticket: Ticket,
-    pub(crate) by: Sender,
-    pub(crate) request: Request,
-}
 
 impl Desk {
     pub(crate) fn open() -> Option<Self> {
