@@ -43,7 +43,7 @@ use crate::sys;
 use arrival::{Arrived, arrive};
 use prepare::is_handled;
 pub(crate) use prepare::{Prepared, is_started_by_endless, prepare, prepare_successor};
-use restart::{Reply, Restart, Wanted, attempted};
+use restart::{Reply, Restart, Wanted, progress};
 use stop::{Cause, Life};
 use supervised::{Supervised, heard};
 use visitors::{open_desk, visited};
@@ -171,9 +171,9 @@ impl Control {
                 arrived = finished(&mut self.arrival) => self.on_arrival(arrived),
                 heard = heard(&mut self.supervised) => self.on_heard(heard),
                 waiting = finished(&mut self.predecessor) => self.restart_passed_on(waiting),
-                result = attempted(&mut self.restart) => {
+                progress = progress(&mut self.restart) => {
                     self.hear_what_came().await;
-                    self.on_restart_end(result).await;
+                    self.on_progress(progress).await;
                 }
                 cause = finished(&mut self.stopping) => self.begin_drain(cause),
                 () = finished(&mut self.drain) => self.on_drained(),
@@ -184,8 +184,9 @@ impl Control {
         }
     }
 
-    /// What was asked for before a restart had its outcome was asked for during it: a SIGTERM is meant for
-    /// the successor too, and a SIGHUP must not find that this process drains.
+    /// What was asked for before the hooks agreed to a restart is one with it. What was asked for before it
+    /// had its outcome was asked for during it: a SIGTERM is meant for the successor too, and a SIGHUP must
+    /// not find that this process drains.
     async fn hear_what_came(&mut self) {
         // No time at all, but the runtime looks at its descriptors before it says that it is over.
         while let Ok(received) = timeout(Duration::ZERO, next_signal(&mut self.signals)).await {

@@ -39,7 +39,22 @@ pub(super) enum Reply {
 pub(super) struct Restart {
     wanted: Wanted,
     pub(super) call_off: watch::Sender<Option<String>>,
-    attempt: BoxFuture<'static, std::result::Result<Successor, String>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The hooks are asked.
+    Asking(Attempt<()>),
+    Replacing(Attempt<Successor>),
+}
+
+type Attempt<T> = BoxFuture<'static, std::result::Result<T, String>>;
+
+/// How far a restart has come.
+pub(super) enum Progress {
+    /// The hooks agree.
+    Agreed,
+    Ended(std::result::Result<Successor, String>),
 }
 
 impl Control {
@@ -74,11 +89,31 @@ impl Control {
         let (generation, pid) = (self.process.generation(), getpid().as_raw());
         self.tell_manager(Notice::Restarting { generation, pid });
         let (call_off, called_off) = watch::channel(None);
-        let attempt = Box::pin(attempt(self.process, self.launch, wanted.event.clone(), called_off));
-        self.restart = Some(Restart { wanted, call_off, attempt });
+        let asking = Box::pin(ask(self.process, wanted.event.clone(), called_off));
+        self.restart = Some(Restart { wanted, call_off, stage: Stage::Asking(asking) });
     }
 
-    pub(super) async fn on_restart_end(&mut self, result: std::result::Result<Successor, String>) {
+    pub(super) async fn on_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Agreed => self.on_agreed().await,
+            Progress::Ended(result) => self.on_restart_end(result).await,
+        }
+    }
+
+    async fn on_agreed(&mut self) {
+        pause::at(Point::Agreed);
+        let restart = self.restart.as_mut().expect("its hooks have just agreed");
+        let called_off = restart.call_off.borrow().clone();
+        match called_off {
+            Some(reason) => self.on_restart_end(Err(reason)).await,
+            None => {
+                let replacing = replace(self.process, self.launch, restart.call_off.subscribe());
+                restart.stage = Stage::Replacing(Box::pin(replacing));
+            }
+        }
+    }
+
+    async fn on_restart_end(&mut self, result: std::result::Result<Successor, String>) {
         self.process.starting.store(0, Relaxed);
         let Restart { wanted: Wanted { event, replies }, .. } =
             self.restart.take().expect("it has just ended");
@@ -149,22 +184,24 @@ impl Control {
     }
 }
 
-/// Asks the hooks, then replaces this process.
-async fn attempt(
+async fn ask(
     process: &'static Process,
-    launch: &'static Launch,
     event: Event,
     called_off: watch::Receiver<Option<String>>,
-) -> std::result::Result<Successor, String> {
+) -> std::result::Result<(), String> {
     pause::at(Point::Asked);
     tokio::select! {
         biased;
-        reason = reason_of(called_off.clone()) => return Err(reason),
-        asked = process.hooks.ask(Moment::Pre(Signal::Hangup), &event) => asked?,
+        reason = reason_of(called_off) => Err(reason),
+        asked = process.hooks.ask(Moment::Pre(Signal::Hangup), &event) => asked,
     }
-    // What was asked for by now is one with this attempt: the runtime looks at its descriptors before it goes on.
-    tokio::task::yield_now().await;
-    pause::at(Point::Agreed);
+}
+
+async fn replace(
+    process: &'static Process,
+    launch: &'static Launch,
+    called_off: watch::Receiver<Option<String>>,
+) -> std::result::Result<Successor, String> {
     let (generation, predecessors) = (process.generation(), process.kin());
     let hello = Hello { generation, predecessors, ..Hello::default() };
     let timeout = process.config.ready_timeout;
@@ -183,9 +220,14 @@ async fn reason_of(mut called_off: watch::Receiver<Option<String>>) -> String {
     }
 }
 
-pub(super) async fn attempted(restart: &mut Option<Restart>) -> std::result::Result<Successor, String> {
-    match restart {
-        Some(restart) => restart.attempt.as_mut().await,
-        None => pending().await,
+/// Cancel safe.
+pub(super) async fn progress(restart: &mut Option<Restart>) -> Progress {
+    let Some(Restart { stage, .. }) = restart else { return pending().await };
+    match stage {
+        Stage::Asking(asking) => match asking.await {
+            Ok(()) => Progress::Agreed,
+            Err(reason) => Progress::Ended(Err(reason)),
+        },
+        Stage::Replacing(replacing) => Progress::Ended(replacing.await),
     }
 }

@@ -162,10 +162,11 @@ impl Supervisor {
             for received in self.signals.received() {
                 self.on_signal(received);
             }
+            // Whoever asks before the hooks have agreed to a restart is one with it, as a signal is.
+            self.attend();
             for pid in talkative {
                 self.hear(pid, false);
             }
-            self.attend();
         }
     }
 
