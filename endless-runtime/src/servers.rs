@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::address::{Address, Endpoint};
-use crate::connection::{Arrival, Connections, Occupancy, Past, Totals};
+use crate::connection::{Arrival, Connections, Idlers, Occupancy, Past, Totals};
 use crate::error::{Error, Result};
 use crate::grammar::AddressText;
 use crate::listener::{self, Bound, Gate, Inheritance, Listener, ListenerNote, Stream, is_of_the_reserve};
@@ -383,17 +383,21 @@ impl Servers {
         self.table().entries.iter().for_each(|entry| entry.connections.leave());
     }
 
-    /// Asks every connection to move to the successor that `errands` lead to, and to leave if it cannot.
-    pub(crate) fn leave_to(&self, errands: &mpsc::UnboundedSender<Errand>) {
+    /// Asks every connection to move to the successor that `errands` lead to, and to leave if it cannot; only
+    /// those that idle and could move are returned, to be asked in turn.
+    pub(crate) fn leave_to(&self, errands: &mpsc::UnboundedSender<Errand>) -> Idlers {
+        let mut idlers = Idlers::default();
         for entry in &self.table().entries {
             match entry.bound.get() {
                 Some(address) => {
                     let listener = address.to_string().into();
-                    entry.connections.leave_to(Heir { listener, errands: errands.clone() });
+                    let heir = Heir { listener, errands: errands.clone() };
+                    idlers.extend([entry.connections.leave_to(heir)]);
                 }
                 None => entry.connections.leave(),
             }
         }
+        idlers
     }
 
     /// Takes a connection from another process, without reading from it. `None` if none of these servers has

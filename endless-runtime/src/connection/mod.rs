@@ -49,7 +49,7 @@ use quiet::{End, Quiet};
 #[cfg(any(test, fuzzing))]
 pub(crate) use refusal::refusal;
 use request::Requests;
-pub(crate) use state::{Acceptor, Connections, Occupancy, Reading, Registered, Totals};
+pub(crate) use state::{Acceptor, Connections, Idlers, Occupancy, Reading, Registered, Totals};
 use state::{Awaited, ConnectionState};
 pub(crate) use timer::Timer;
 pub(crate) use tls::Handshakes;

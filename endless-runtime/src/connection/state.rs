@@ -224,9 +224,13 @@ impl ConnectionState {
     /// Asks the connection to go to the successor when it is between two requests, and to leave if it cannot.
     pub(crate) fn move_on(&self) {
         self.turn_to(Course::Move);
-        if self.immovable.load(SeqCst) {
+        if !self.may_move() {
             self.leave();
         }
+    }
+
+    fn may_move(&self) -> bool {
+        !self.immovable.load(SeqCst)
     }
 
     /// From now on, it leaves where others move.
@@ -247,7 +251,7 @@ impl ConnectionState {
 
     /// One that cannot move is not, either, in the moment before it is told to leave instead.
     pub(crate) fn is_moving(&self) -> bool {
-        self.course.load(SeqCst) == Course::Move as u8 && !self.immovable.load(SeqCst)
+        self.course.load(SeqCst) == Course::Move as u8 && self.may_move()
     }
 
     /// Resolves when the connection is asked to move. Cancel safe.
@@ -466,11 +470,15 @@ impl Connections {
         table.live.values().for_each(|connection| connection.leave());
     }
 
-    /// Asks all connections to move to `heir`, those that are still to come too, and to leave if they cannot.
-    pub(crate) fn leave_to(&self, heir: Heir) {
+    /// Asks all connections to move to `heir`, those that are still to come too, and to leave if they cannot;
+    /// only those that idle and could move are returned, to be asked in turn.
+    pub(crate) fn leave_to(&self, heir: Heir) -> Idlers {
         let mut table = self.table();
         table.heir = Some(heir);
-        table.live.values().for_each(|connection| connection.move_on());
+        let (idle, others): (Vec<_>, Vec<_>) =
+            table.live.values().partition(|connection| connection.is_idle() && connection.may_move());
+        others.into_iter().for_each(|connection| connection.move_on());
+        Idlers(idle.into_iter().cloned().collect())
     }
 
     /// Notes that the hammer ends those that are open.
@@ -513,6 +521,29 @@ impl Connections {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         lock(&self.table)
+    }
+}
+
+/// Idle connections that are yet to be asked to move. Until it is asked, one is served as ever; from then on
+/// its client's next request waits for the successor.
+#[derive(Debug, Default)]
+pub(crate) struct Idlers(Vec<Arc<ConnectionState>>);
+
+impl Idlers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks the next `count`, or all that are left; returns how many.
+    pub(crate) fn ask(&mut self, count: usize) -> usize {
+        let next = self.0.drain(self.0.len().saturating_sub(count)..);
+        next.map(|connection| connection.move_on()).count()
+    }
+}
+
+impl Extend<Self> for Idlers {
+    fn extend<I: IntoIterator<Item = Self>>(&mut self, others: I) {
+        self.0.extend(others.into_iter().flat_map(|Self(others)| others));
     }
 }
 

@@ -42,9 +42,7 @@ impl Control {
             servers.leave();
             return None;
         };
-        let giver = Giver::start(channel, servers);
-        servers.leave_to(&giver.errands());
-        Some(Movers { giver, taker: self.taker.take() })
+        Some(Movers { giver: Giver::start(channel, servers), taker: self.taker.take() })
     }
 }
 

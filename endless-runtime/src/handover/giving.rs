@@ -27,6 +27,7 @@ use super::channel::Channel;
 use super::message::{Batch, Committed, Message, Taken};
 use super::replacing::ANSWER_TIME;
 use super::wire::ChannelError;
+use crate::connection::Idlers;
 use crate::log::event;
 use crate::moving::{Errand, Moving, Parcel};
 use crate::pause::{self, Point};
@@ -43,6 +44,9 @@ const WINDOW: usize = 2;
 /// How many bytes go into one message at most.
 const PIECE: usize = 512 << 10;
 
+/// For how long connections are waited for that were asked to move, before more are asked.
+const DELAY: Duration = Duration::from_millis(5);
+
 /// For how long the kernel is left alone that lets no more descriptors be under way.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -56,10 +60,11 @@ pub(crate) struct Giver {
 }
 
 impl Giver {
-    /// Begins; when it cannot go on, the servers' connections stay and leave as in a stop.
+    /// Begins with the servers' connections; when it cannot go on, they stay and leave as in a stop.
     pub(crate) fn start(channel: Channel, servers: &'static Servers) -> Self {
         let (errands, received) = mpsc::unbounded_channel();
-        let giving = Giving { channel, unanswered: VecDeque::new(), next: 0 };
+        let idlers = servers.leave_to(&errands);
+        let giving = Giving { channel, unanswered: VecDeque::new(), next: 0, idlers, asked: 0 };
         let task = tokio::spawn(async move {
             if let Err(reason) = giving.run(received).await {
                 event!(WARN, "no more connections are moved", pid = getpid(), reason = reason);
@@ -86,6 +91,9 @@ struct Giving {
     /// The oldest first.
     unanswered: VecDeque<Sent>,
     next: u64,
+    idlers: Idlers,
+    /// How many of them are expected.
+    asked: usize,
 }
 
 /// A batch on its way.
@@ -116,19 +124,33 @@ impl Giving {
         let (mut some, mut is_over) = (Vec::new(), false);
         while !is_over || !self.unanswered.is_empty() {
             let late = until(self.unanswered.front().map(|sent| sent.deadline));
+            let has_room = !is_over && self.unanswered.len() < WINDOW;
+            if has_room {
+                self.ask();
+            }
             tokio::select! {
                 biased;
                 received = self.channel.receive() => self.received(received).await?,
-                count = errands.recv_many(&mut some, BATCH), if !is_over && self.unanswered.len() < WINDOW => {
+                count = errands.recv_many(&mut some, BATCH), if has_room => {
                     is_over = count == 0 || some.iter().any(|errand| matches!(errand, Errand::End));
+                    self.asked = self.asked.saturating_sub(count);
                     self.send(some.drain(..));
                 }
                 () = late => return Err(format!("the successor did not take them within {ANSWER_TIME:?}")),
+                // They have begun a request meanwhile, and come when it is answered.
+                () = sleep(DELAY), if has_room && !self.idlers.is_empty() => self.asked = 0,
             }
         }
         match timeout(ANSWER_TIME, self.channel.flush()).await {
             Ok(flushed) => flushed.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the successor did not listen for {ANSWER_TIME:?}")),
+        }
+    }
+
+    /// Asks more connections to move once half of a batch is all that is expected.
+    fn ask(&mut self) {
+        if self.asked <= BATCH / 2 {
+            self.asked += self.idlers.ask(BATCH - self.asked);
         }
     }
 
