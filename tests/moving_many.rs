@@ -6,7 +6,10 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{App, Client, Line, Mark, declarative, descriptor_limit, private_memory, restarts};
+use support::faults::{Point, Points};
+use support::{
+    App, Client, Line, Mark, declarative, descriptor_limit, example_with, patiently, private_memory, restarts,
+};
 use tokio::task::JoinSet;
 
 /// Descriptors of a process that are not its connections.
@@ -44,6 +47,36 @@ async fn all_idle_connections_live_on() {
         each(before),
         each(after)
     );
+    app.stop().await;
+}
+
+/// The successor stands still with what it was given, and whoever was not given yet has its requests answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_whose_turn_has_not_come_are_served_meanwhile() {
+    const CONNECTIONS: usize = 600;
+    /// More can be on their way, or asked to be, at no time.
+    const ON_THEIR_WAY: usize = 450;
+    let mut command = patient(Command::new(example_with("test_declarative", &["_pause-points"], &[])));
+    let points = Points::of(&mut command);
+    let app = App::start(command);
+    app.wait_for_message(Mark::START, "serving").await;
+    let (predecessor, address) = (app.serving_pid(), app.address().await);
+    let connecting = (0..CONNECTIONS).map(|_| async move { asked(Client::connect(address).await).await });
+    let clients = all_answered_by(predecessor, connecting).await;
+
+    points.hold(Point::HeardMove);
+    app.restart().await;
+    points.reached(Point::HeardMove).await;
+    let mut asking: JoinSet<_> = clients.into_iter().map(asked).collect();
+    for _ in ON_THEIR_WAY..CONNECTIONS {
+        let (_client, answering) = patiently(asking.join_next()).await.expect("one").expect("an answer");
+        assert_eq!(answering, predecessor);
+    }
+    let gave_up = |line: &Line| line.message() == Some("no more connections are moved");
+    assert!(!app.lines().iter().any(gave_up), "all of them came back");
+    points.release(Point::HeardMove);
+    assert_eq!(asking.join_all().await.len(), ON_THEIR_WAY);
+    assert_eq!(app.exit(predecessor).await.code(), Some(0));
     app.stop().await;
 }
 
