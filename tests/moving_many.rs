@@ -53,9 +53,9 @@ async fn all_idle_connections_live_on() {
 /// The successor stands still with what it was given, and whoever was not given yet has its requests answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_whose_turn_has_not_come_are_served_meanwhile() {
-    const CONNECTIONS: usize = 600;
+    const CONNECTIONS: usize = 300;
     /// More can be on their way, or asked to be, at no time.
-    const ON_THEIR_WAY: usize = 450;
+    const ON_THEIR_WAY: usize = 150;
     let mut command = patient(Command::new(example_with("test_declarative", &["_pause-points"], &[])));
     let points = Points::of(&mut command);
     let app = App::start(command);
