@@ -241,7 +241,7 @@ async fn misused(setup: Setup, plan: &'static str) {
     site.ship_program("test_impostor");
     site.plan.set(&format!("take, ready, await go, {plan}, confirm, serve"));
     site.hang_up(site.first);
-    site.says(Mark::START, site.first, "draining").await;
+    site.says(Mark::START, site.first, "no more connections are moved").await;
     for idle in &mut clients {
         idle.ask().await;
         let answer = idle.client.answer().await;

@@ -42,6 +42,7 @@ async fn requests_may_be_cut_anywhere(before: Vec<Exchange>) {
     mirror.has_heard(cuts.iter().map(|cut| cut.heard).sum()).await;
     let predecessor = mirror.app.serving_pid();
     let successor = mirror.restart().await;
+    mirror.has_taken(cuts.iter().filter(|cut| cut.moves).count()).await;
     for cut in &mut cuts {
         cut.talk.send_last_alone().await;
         let pids = cut.talk.ends().await;
@@ -68,6 +69,8 @@ struct Cut {
     talk: Talk,
     /// How many requests reach the service before the restart.
     heard: usize,
+    /// Whether none of them is in flight.
+    moves: bool,
 }
 
 impl Cut {
@@ -83,7 +86,8 @@ impl Cut {
         if at == length {
             talk.answered(before.len()).await;
         }
-        Self { talk, heard: before.len() + usize::from(at >= head) }
+        let heard = before.len() + usize::from(at >= head);
+        Self { talk, heard, moves: at < head || at == length }
     }
 }
 

@@ -225,6 +225,12 @@ impl Mirror {
         status_when(self.address, |status| open(status) == Some(connections as u64 + 1)).await;
     }
 
+    /// Waits until the successor has taken so many connections.
+    pub(crate) async fn has_taken(&self, connections: usize) {
+        let moved = |status: &Value| status["servers"][0]["moved"].as_u64();
+        status_when(self.address, |status| moved(status) == Some(connections as u64)).await;
+    }
+
     /// Waits until so many requests have reached a service.
     pub(crate) async fn has_heard(&self, requests: usize) {
         let mut mark = Mark::START;
@@ -246,7 +252,8 @@ impl Mirror {
         line.field("successor").and_then(|pid| pid.parse().ok()).expect("it names the successor")
     }
 
-    /// Restarts; when this returns, the predecessor begins no request that had not wholly come.
+    /// Restarts; when this returns, the predecessor begins no request that had not wholly come, if it does not
+    /// have too many connections to ask all at once to move.
     pub(crate) async fn restart(&self) -> u32 {
         let mark = self.app.mark();
         let successor = self.app.restart().await;

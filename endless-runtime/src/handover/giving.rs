@@ -64,7 +64,8 @@ impl Giver {
     pub(crate) fn start(channel: Channel, servers: &'static Servers) -> Self {
         let (errands, received) = mpsc::unbounded_channel();
         let idlers = servers.leave_to(&errands);
-        let giving = Giving { channel, unanswered: VecDeque::new(), next: 0, idlers, asked: 0 };
+        let mut giving = Giving { channel, unanswered: VecDeque::new(), next: 0, idlers, asked: 0 };
+        giving.ask();
         let task = tokio::spawn(async move {
             if let Err(reason) = giving.run(received).await {
                 event!(WARN, "no more connections are moved", pid = getpid(), reason = reason);
