@@ -24,15 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_a_connection() {
     let Some(ab) = tool("ab") else { return };
-    let round = Round { requests: restarts(10_000, 100_000), connections: connections(), options: &[] };
-    ab_sees_nothing(&ab, round, Service::plain().await).await;
+    ab_sees_nothing(&ab, Round::plain(&[]), Service::plain().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keep_alive() {
     let Some(ab) = tool("ab") else { return };
-    let round = Round { requests: restarts(10_000, 100_000), connections: connections(), options: &["-k"] };
-    ab_sees_nothing(&ab, round, Service::plain().await).await;
+    ab_sees_nothing(&ab, Round::plain(&["-k"]), Service::plain().await).await;
 }
 
 /// Each request begins with a handshake.
@@ -54,8 +52,7 @@ async fn keep_alive_over_tls() {
 
 async fn ab_sees_nothing_over_tls(way: impl FnOnce(Command) -> Command, options: &[&str]) {
     let Some(ab) = tool("ab") else { return };
-    let round = Round { requests: restarts(1_000, 20_000), connections: restarts(25, 200), options };
-    ab_sees_nothing(&ab, round, Service::over_tls(way).await).await;
+    ab_sees_nothing(&ab, Round::over_tls(options), Service::over_tls(way).await).await;
 }
 
 /// Rounds of ab until enough restarts have completed.
@@ -63,7 +60,7 @@ async fn ab_sees_nothing(ab: &Path, round: Round<'_>, service: Service) {
     let Service { app, url, .. } = &service;
     let mut when = service.when();
     let mut generations = vec![app.serving_pid()];
-    while generations.len() <= restarts(5, 20) {
+    while generations.len() <= round.restarts {
         let mut ab = Ab::start(ab, &round, url);
         ab.while_restarting(app, &mut generations, &mut when).await;
         ab.ends_well().await;
@@ -106,7 +103,7 @@ impl Service {
     fn when(&self) -> When {
         match self.authority {
             None => When::AtAnyTime(Random::from_clock()),
-            Some(_) => When::AtEachTenth,
+            Some(_) => When::WhenAnswered,
         }
     }
 
@@ -115,11 +112,6 @@ impl Service {
         self.app.signal(pid, Signal::SIGTERM);
         assert_eq!(self.app.exit(pid).await.code(), Some(0));
     }
-}
-
-/// A thousand as the seed, if the limit of descriptors allows it.
-fn connections() -> usize {
-    if descriptor_limit() > 1100 { 1000 } else { 200 }
 }
 
 async fn each_has_answered(app: &App, generations: &[u32]) {
@@ -142,8 +134,8 @@ async fn restart(app: &App, generations: &mut Vec<u32>) {
 /// The moments of the restarts.
 enum When {
     AtAnyTime(Random),
-    /// For those that take their time: a tenth is more than a predecessor has left to answer.
-    AtEachTenth,
+    /// When whoever serves has answered, if that may take its time: a tenth is more than its predecessor has left.
+    WhenAnswered,
 }
 
 /// What ab is asked to do.
@@ -151,6 +143,21 @@ struct Round<'a> {
     requests: usize,
     connections: usize,
     options: &'a [&'a str],
+    /// In all rounds together, at the least.
+    restarts: usize,
+}
+
+impl<'a> Round<'a> {
+    /// With a thousand connections as the seed's, if the limit of descriptors allows it.
+    fn plain(options: &'a [&'a str]) -> Self {
+        let connections = if descriptor_limit() > 1100 { 1000 } else { 200 };
+        Self { requests: restarts(10_000, 100_000), connections, options, restarts: restarts(5, 20) }
+    }
+
+    fn over_tls(options: &'a [&'a str]) -> Self {
+        let (requests, connections) = (restarts(1_000, 20_000), restarts(25, 200));
+        Self { requests, connections, options, restarts: restarts(3, 20) }
+    }
 }
 
 /// ApacheBench under way.
@@ -190,10 +197,16 @@ impl Ab {
                     restart(app, generations).await;
                 }
             }
-            When::AtEachTenth => {
-                for tenth in 1..9 {
-                    self.completed(tenth).await;
+            When::WhenAnswered => {
+                let mut next = 1;
+                while next < 9 {
+                    self.completed(next).await;
+                    if self.tenths.has_changed().is_err() {
+                        return;
+                    }
                     restart(app, generations).await;
+                    // The one under way may be the predecessor's.
+                    next = *self.tenths.borrow() + 2;
                 }
             }
         }
