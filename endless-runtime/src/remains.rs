@@ -57,10 +57,7 @@ impl Pattern {
             mappings.clear();
             let read = File::open("/proc/self/maps").and_then(|mut maps| maps.read_to_string(mappings));
             read.expect("Linux");
-            mappings
-                .lines()
-                .filter_map(writable)
-                .any(|(from, to)| self.is_between(&memory, from, to, piece))
+            mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to, piece))
         })
     }
 
