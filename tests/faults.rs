@@ -5,7 +5,8 @@ mod support;
 
 use nix::sys::signal::Signal;
 use support::faults::{
-    Column, Fault, Mode, Outcome, Point, Setup, Side, Step, User, missing_in, row, rows_of, run_all,
+    Column, Fault, Mode, Outcome, Point, Setup, Side, Step, User, missing_in, row, rows_of, rows_over_tls,
+    run_all,
 };
 use support::restarts;
 
@@ -82,6 +83,12 @@ fn every_point_is_in_the_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step() {
     run_all(rows_of(DIRECT)).await;
+}
+
+/// No connection moves, and each end is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_over_tls() {
+    run_all(rows_over_tls(DIRECT)).await;
 }
 
 /// A successor that is late, and the worst that can happen while it is being called off.

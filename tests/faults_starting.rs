@@ -6,8 +6,8 @@ mod support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::faults::{
-    Ended, FINER_STARTS, Outcome, Point, Row, SAME, STARTS, Setup, Site, Start, UNPRIVILEGED, User, load,
-    pid_in, run_all, start_badly,
+    Ended, FINER_STARTS, Outcome, Point, Row, SAME, STARTS, Setup, Site, Start, UNPRIVILEGED, User, pid_in,
+    run_all, start_badly,
 };
 use support::{children, get, restarts, tool};
 
@@ -74,7 +74,7 @@ async fn a_hundred_requests_in_a_tenth_of_a_second() {
 
 async fn hang_up_a_hundred_times(setup: Setup) {
     let site = Site::open(setup).await;
-    let loads = load(site.address).await;
+    let loads = site.load(site.address).await;
     let (mark, first) = (site.app.mark(), site.app.first_pid());
     let pid = Pid::from_raw(i32::try_from(first).expect("a PID fits"));
     for _ in 0..100 {

@@ -9,7 +9,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 use support::faults::{
     Column, FINER_STARTS, Fault, Mode, Outcome, Point, Restart, Row, STARTS, Setup, Side, Site, Start, Step,
-    User, missing_in, row, rows_of, run_all,
+    User, missing_in, row, rows_of, rows_over_tls, run_all,
 };
 use support::{PATIENCE, Wire, freeze, patiently, restarts, sent_by_another, thaw};
 
@@ -88,6 +88,12 @@ fn every_point_is_in_the_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step() {
     run_all(rows_of(SUPERVISED)).await;
+}
+
+/// No connection moves, and each end is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_over_tls() {
+    run_all(rows_over_tls(SUPERVISED)).await;
 }
 
 /// A successor that is late, and the worst that can happen while it is being called off.
@@ -257,10 +263,9 @@ async fn kill_both(at: Point, successor_at: Point) {
     let step = Step::new(Some(at), predecessor_at, Some(successor_at));
     let successor = restart.reach(step).await.expect("there is one");
     [site.first, successor].into_iter().for_each(|pid| site.kill(pid));
-    let mut waiting = site.ask("/hello").await;
+    let waiting = site.ask("/hello").await;
     [successor_at, at].into_iter().for_each(|point| site.points.release(point));
     let ended = restart.finds(Replaced).await;
-    assert_eq!(waiting.answer().await.text(), "WORLD!");
-    drop(waiting);
+    assert_eq!(waiting.answer().await.0.text(), "WORLD!");
     site.ends(ended).await;
 }

@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{App, Authority, Client, Http2, Mark, SIGNALS, Secure, VERSIONS, declarative, patiently, tool};
+use support::{
+    App, Authority, Client, Http2, Mark, PREFACE, SETTINGS, SIGNALS, Secure, VERSIONS, declarative, frame,
+    patiently, tool,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -229,6 +232,26 @@ async fn http_2_without_a_stream_is_told_at_once() {
     site.drain(Signal::SIGTERM).await;
     http2.closed().await;
     site.ends().await;
+}
+
+/// A client that does not say that it has heard is not waited for longer than an idle one, and its end is said, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_that_does_not_answer_is_closed_after_the_grace_with_close_notify() {
+    for version in VERSIONS {
+        let site = Site::start("1s").await;
+        let secure = site.secure.clone().version(version).protocol("h2");
+        let mut stream = secure.connect(site.address).await.expect("a handshake");
+        let beginning = [PREFACE, &frame(SETTINGS, 0, 0, &[])[..]].concat();
+        patiently(stream.write_all(&beginning)).await.expect("it reads");
+        site.until_busy(1, 0).await;
+        let begun = Instant::now();
+        site.drain(Signal::SIGTERM).await;
+        let mut said = Vec::new();
+        patiently(stream.read_to_end(&mut said)).await.expect("an end in peace");
+        assert!(begun.elapsed() >= Duration::from_secs(1), "closed after {:?}", begun.elapsed());
+        assert!(!said.is_empty(), "it speaks HTTP/2");
+        site.ends().await;
+    }
 }
 
 // ---- in the middle of a handshake

@@ -1,13 +1,24 @@
 //! For tests: what of a secret stands in the memory of this process.
 
-use std::fs::{self, File};
-use std::io::BufRead as _;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::FileExt as _;
 
 use zeroize::Zeroizing;
 
 /// Enough bytes not to stand there by chance.
 const PART: usize = 16;
+
+/// So much is looked at at a time, in bytes.
+const PIECE: usize = 1 << 20;
+
+thread_local! {
+    /// Room for the list of mappings and for a piece of memory. It is there before there is a secret: what is allocated
+    /// afterwards may come to lie where one was, and overwrite what should be found.
+    static ROOM: RefCell<(String, Vec<u8>)> =
+        RefCell::new((String::with_capacity(1 << 20), vec![0; PIECE]));
+}
 
 /// The secret of the test, so that no part of it stands anywhere: each byte is made when it is needed.
 #[derive(Clone, Copy)]
@@ -19,6 +30,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Each `seed` makes another one, in each process.
     pub(crate) fn new(seed: u64, length: usize) -> Self {
+        ROOM.with(|_made| {});
         Self { seed: seed << 32 | u64::from(std::process::id()), length }
     }
 
@@ -33,25 +45,40 @@ impl Pattern {
         bytes
     }
 
-    /// Whether a part of it stands in what this process can write.
-    pub(crate) fn is_in_memory(self) -> bool {
-        let memory = File::open("/proc/self/mem").expect("Linux");
-        let mappings = fs::read_to_string("/proc/self/maps").expect("Linux");
-        mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to))
+    /// Whether these are its bytes.
+    pub(crate) fn is(self, bytes: &[u8]) -> bool {
+        bytes.len() == self.length && bytes.iter().enumerate().all(|(at, byte)| *byte == self.byte(at))
     }
 
-    fn is_between(self, memory: &File, from: u64, to: u64) -> bool {
-        let mut bytes = vec![0; (to - from) as usize];
-        // What has gone since holds nothing.
-        if memory.read_exact_at(&mut bytes, from).is_err() {
-            return false;
+    /// Whether a part of it stands in what this process can write.
+    pub(crate) fn is_in_memory(self) -> bool {
+        ROOM.with_borrow_mut(|(mappings, piece)| {
+            let memory = File::open("/proc/self/mem").expect("Linux");
+            mappings.clear();
+            let read = File::open("/proc/self/maps").and_then(|mut maps| maps.read_to_string(mappings));
+            read.expect("Linux");
+            mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to, piece))
+        })
+    }
+
+    fn is_between(self, memory: &File, mut from: u64, to: u64, piece: &mut [u8]) -> bool {
+        while from < to {
+            let bytes = &mut piece[..PIECE.min((to - from) as usize)];
+            // What has gone since holds nothing.
+            if memory.read_exact_at(bytes, from).is_err() {
+                return false;
+            }
+            // Some of its parts: what is freed loses its first bytes to the allocator.
+            let mut parts = (0..self.length - PART).rev().step_by(self.length.div_ceil(8));
+            let is_found = parts.any(|at| self.has_part(bytes, at));
+            // Or it would be found in here the next time.
+            bytes.fill(0);
+            if is_found {
+                return true;
+            }
+            from += bytes.len() as u64;
         }
-        // Some of its parts: what is freed loses its first bytes to the allocator.
-        let mut parts = (0..self.length - PART).rev().step_by(self.length.div_ceil(8));
-        let is_found = parts.any(|at| self.has_part(&bytes, at));
-        // Or it would be found in here the next time.
-        bytes.fill(0);
-        is_found
+        false
     }
 
     fn has_part(self, mut bytes: &[u8], at: usize) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use endless::{Body, ConnectInfo};
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
@@ -58,7 +58,7 @@ fn client_port(request: &Request<Body>) -> u16 {
 
 /// The request once more: its line, and its body's length, checksum and trailer.
 async fn seen(request: Request<Body>) -> String {
-    let asked = format!("{} {}", request.method(), request.uri());
+    let asked = format!("{} {}", request.method(), target(&request));
     let Ok(body) = request.into_body().collect().await else { return format!("{asked} broken") };
     let trailer = body.trailers().and_then(|trailers| trailers.get("x-trailer")).cloned();
     let trailer = trailer.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
@@ -67,6 +67,14 @@ async fn seen(request: Request<Body>) -> String {
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     format!("{asked} {} {checksum:016x} {trailer}", bytes.len())
+}
+
+/// As HTTP/1 writes it; HTTP/2 has scheme and authority apart, and the URI has them in it.
+fn target(request: &Request<Body>) -> String {
+    match (request.version(), request.uri().path_and_query()) {
+        (Version::HTTP_2, Some(path)) => path.to_string(),
+        _ => request.uri().to_string(),
+    }
 }
 
 fn whole(text: String) -> Response<Mirrored> {

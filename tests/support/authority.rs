@@ -7,6 +7,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::process::shared_folder;
+
 /// Issues certificates, and keeps all files in a folder of its own.
 #[derive(Debug)]
 pub(crate) struct Authority {
@@ -30,7 +32,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a root");
-        let folder = tempfile::tempdir().expect("a folder can be made");
+        // Servers read in it that are not run as the test is.
+        let folder = shared_folder();
         fs::write(folder.path().join("root.pem"), issuer.pem()).expect("our own folder");
         Self { folder, issuer }
     }

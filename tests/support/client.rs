@@ -37,7 +37,11 @@ impl Client {
 
     /// Goes on with a connection on which nothing is awaited.
     pub(crate) fn over(stream: TcpStream) -> Self {
-        Self(Connection::over(Pipe::Plain(stream)))
+        Self::over_pipe(Pipe::Plain(stream))
+    }
+
+    pub(crate) fn over_pipe(pipe: Pipe) -> Self {
+        Self(Connection::over(pipe))
     }
 
     /// Sends a GET and reads its answer.
@@ -90,7 +94,13 @@ impl Client {
 
 /// Sends a GET on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Response {
-    let mut client = Client::connect(address).await;
+    get_over(address, None, path).await
+}
+
+/// The same over TLS, if it is said how.
+async fn get_over(address: SocketAddr, secure: Option<&Secure>, path: &str) -> Response {
+    let connection = patiently(Connection::open_over(address, secure)).await;
+    let mut client = Client(connection.expect("the server takes connections"));
     client.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")).await;
     let response = client.answer().await;
     client.closed().await;
@@ -99,9 +109,17 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Response {
 
 /// Asks for `/status` until it is as `wanted`, and returns it.
 pub(crate) async fn status_when(address: SocketAddr, wanted: impl Fn(&Value) -> bool) -> Value {
+    status_over_when(address, None, wanted).await
+}
+
+async fn status_over_when(
+    address: SocketAddr,
+    secure: Option<&Secure>,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let come = async {
         loop {
-            let status = status(address).await;
+            let status = status_over(address, secure).await;
             if wanted(&status) {
                 return status;
             }
@@ -113,16 +131,31 @@ pub(crate) async fn status_when(address: SocketAddr, wanted: impl Fn(&Value) -> 
 
 /// What the process that accepts now says of itself.
 pub(crate) async fn status(address: SocketAddr) -> Value {
-    serde_json::from_slice(&get(address, "/status").await.body).expect("/status answers with JSON")
+    status_over(address, None).await
+}
+
+async fn status_over(address: SocketAddr, secure: Option<&Secure>) -> Value {
+    let answer = get_over(address, secure, "/status").await;
+    serde_json::from_slice(&answer.body).expect("/status answers with JSON")
 }
 
 /// Waits until this many connections are open and this many requests in flight, the one that asks left out.
 pub(crate) async fn until_busy(address: SocketAddr, connections: u64, in_flight: u64) {
+    until_busy_over(address, None, connections, in_flight).await;
+}
+
+/// The same over TLS, if it is said how.
+pub(crate) async fn until_busy_over(
+    address: SocketAddr,
+    secure: Option<&Secure>,
+    connections: u64,
+    in_flight: u64,
+) {
     let sum = |status: &Value, field: &str| {
         let servers = status["servers"].as_array().into_iter().flatten();
         servers.filter_map(|server| server[field].as_u64()).sum::<u64>()
     };
-    status_when(address, |status| {
+    status_over_when(address, secure, |status| {
         sum(status, "connections") == connections + 1 && sum(status, "in_flight") == in_flight + 1
     })
     .await;

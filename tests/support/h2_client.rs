@@ -102,6 +102,8 @@ struct Worker {
 struct Session {
     requests: SendRequest<NoBody>,
     told: Arc<GoAway>,
+    /// The client's.
+    port: u16,
 }
 
 /// How a request on a stream can end.
@@ -151,7 +153,7 @@ impl Worker {
             }
             Ended::Lost(what) => {
                 self.leave(&session).await;
-                Err(what)
+                Err(format!("from port {}: {what}", session.port))
             }
         }
     }
@@ -234,13 +236,14 @@ impl Worker {
 impl Session {
     async fn open(address: SocketAddr, secure: Option<&Secure>, tally: Tally) -> io::Result<Self> {
         let stream = Pipe::open(address, secure).await?;
+        let port = stream.local()?.port();
         let told = Arc::new(GoAway::default());
         let sniffer = Sniffer { stream, frames: Frames::default(), told: Arc::clone(&told), tally };
-        let (requests, connection) =
-            h2::client::Builder::new().handshake(sniffer).await.map_err(io::Error::other)?;
+        let named = |error| io::Error::other(format!("from port {port}: {error}"));
+        let (requests, connection) = h2::client::Builder::new().handshake(sniffer).await.map_err(named)?;
         // It ends with the last stream of the connection; what its error means for them, they report.
         tokio::spawn(connection);
-        Ok(Self { requests, told })
+        Ok(Self { requests, told, port })
     }
 }
 

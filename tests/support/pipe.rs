@@ -33,12 +33,18 @@ pub(crate) enum Idle {
 impl Pipe {
     /// Connects, over TLS if it is said how.
     pub(crate) async fn open(address: SocketAddr, secure: Option<&Secure>) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, secure).await
+    }
+
+    /// The same with a socket that is connected.
+    pub(crate) async fn over(stream: TcpStream, secure: Option<&Secure>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        match secure {
-            Some(secure) => secure.over(stream).await.map(Self::from),
-            None => Ok(Self::Plain(stream)),
-        }
+        let Some(secure) = secure else { return Ok(Self::Plain(stream)) };
+        let port = stream.local_addr()?.port();
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("in the handshake from port {port}: {error}"))
+        };
+        secure.over(stream).await.map(Self::from).map_err(named)
     }
 
     pub(crate) fn local(&self) -> io::Result<SocketAddr> {

@@ -7,7 +7,9 @@ use std::task::Poll;
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
 
+use super::io::LINGER;
 use super::leaving::IdleGrace;
 use super::quiet::Quiet;
 use super::state::Awaited;
@@ -27,24 +29,24 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
     let Quiet { mut io, requests, mut patience } = quiet;
     let terms = *requests.terms();
     io.speaks_http2();
-    let state = Arc::clone(io.state());
+    let (state, must_say_end) = (Arc::clone(io.state()), io.must_say_end());
     if terms.limits.write_timeout.is_some() {
         state.note_streams();
     }
     let mut connection = pin!(builder(terms.limits).serve_connection(io, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
-    poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         let leaving = state.poll_leaving(cx).is_ready();
         if leaving && !std::mem::replace(&mut told, leaving) {
             connection.as_mut().graceful_shutdown();
         }
         // What went wrong was on the client's side, and the protocol has told it.
         if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(End::Over);
         }
         match patience.poll_late(state.awaited_of_streams(), cx) {
-            Poll::Ready(Awaited::Stream { .. }) => return Poll::Ready(()),
+            Poll::Ready(Awaited::Stream { .. }) => return Poll::Ready(End::Over),
             Poll::Ready(_idle) if !leaving => state.leave(),
             _ => {}
         }
@@ -54,9 +56,23 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
         if state.take_answers() {
             grace.begin();
         }
-        grace.poll_over(!state.is_parting() && state.has_nothing_in_flight(), cx)
+        grace.poll_over(!state.is_parting() && state.has_nothing_in_flight(), cx).map(|()| End::Unsaid)
     })
     .await;
+    if must_say_end && end == End::Unsaid {
+        // As if the client had closed: so does hyper then, which alone has what the end is said with.
+        state.hears_no_more();
+        let _in_time = timeout(LINGER, connection).await;
+    }
+}
+
+/// How it ends.
+#[derive(PartialEq)]
+enum End {
+    /// As the protocol has it, or cut off.
+    Over,
+    /// Nothing is half said, and nobody seems to listen.
+    Unsaid,
 }
 
 /// Hyper's limits stand: 200 streams at a time, and h2's against rapid resets. Against floods of frames that

@@ -27,7 +27,7 @@ use crate::listener::Stream;
 /// How long a client that has sent more than was read may take to close its side after ours. To close while
 /// something of the client's is on its way or unread is to reset the connection, and a reset takes the last
 /// response from a client that has not read it yet (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Io {
     stream: TokioIo<Heard>,
@@ -108,10 +108,15 @@ impl Io {
     /// Ends a connection on which nothing is half said. Over TLS, that is said too: without close_notify, a client
     /// could not tell this end from one that somebody else has made (RFC 8446, section 6.1).
     pub(crate) async fn part(self) {
-        match self.stream.inner().stream.must_say_end() {
+        match self.must_say_end() {
             true => self.close().await,
             false => self.linger().await,
         }
+    }
+
+    /// Whether its end is something to be said.
+    pub(crate) fn must_say_end(&self) -> bool {
+        self.stream.inner().stream.must_say_end()
     }
 
     /// After the end of HTTP/1, so that nothing of what was read is kept for as long: it may be as much as a
@@ -174,6 +179,9 @@ impl Read for Io {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state().is_deaf() {
+            return Poll::Ready(Ok(()));
+        }
         // Whoever looks whether it can move does so after each poll, and so needs no waker.
         if self.state().holds_back() {
             return Poll::Pending;

@@ -52,6 +52,8 @@ pub(crate) struct ConnectionState {
     writing: AtomicBool,
     /// Our side is closed, or is about to be.
     closing: AtomicBool,
+    /// Nothing that comes is read any more.
+    deaf: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -317,6 +319,15 @@ impl ConnectionState {
     /// Hyper has something to write.
     pub(crate) fn writes(&self) {
         self.writing.store(true, Relaxed);
+    }
+
+    /// What the client still says comes too late: hyper is to find that the client has closed.
+    pub(crate) fn hears_no_more(&self) {
+        self.deaf.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.load(Relaxed)
     }
 
     /// Hyper closes.

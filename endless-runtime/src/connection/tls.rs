@@ -204,3 +204,31 @@ async fn in_turn<T>(compute: impl FnOnce() -> T) -> T {
     yield_now().await;
     compute()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Whatever was there first, on the one thread that there is.
+    #[tokio::test]
+    async fn a_request_need_not_wait_for_a_crowd_that_shakes_hands() {
+        let computed = Arc::new(AtomicUsize::new(0));
+        let handshakes: Vec<_> = (0..1000)
+            .map(|_| {
+                let computed = Arc::clone(&computed);
+                tokio::spawn(in_turn(move || computed.fetch_add(1, Relaxed)))
+            })
+            .collect();
+        let request = tokio::spawn({
+            let computed = Arc::clone(&computed);
+            async move { computed.load(Relaxed) }
+        });
+        assert_eq!(request.await.expect("no panic"), 0);
+        for handshake in handshakes {
+            handshake.await.expect("no panic");
+        }
+        assert_eq!(computed.load(Relaxed), 1000);
+    }
+}

@@ -18,6 +18,6 @@ pub(crate) use fault::{Fault, Side, has_slept};
 pub(crate) use outcome::{Ended, Outcome, Restart, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};
 pub(crate) use row::{Row, run_all};
-pub(crate) use site::{Mode, Setup, Site, User, assert_no_other_loss, load};
+pub(crate) use site::{Mode, Over, Setup, Site, User, assert_no_other_loss};
 pub(crate) use starts::{FINER_STARTS, SAME, STARTS, Start, UNPRIVILEGED};
-pub(crate) use table::{Column, Happening, missing_in, row, rows_of};
+pub(crate) use table::{Column, Happening, missing_in, row, rows_of, rows_over_tls};

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use super::casualties::accepted_by;
 use super::fault::{Fault, Side, has_slept};
 use super::points::{Point, Step};
-use super::site::{Setup, Site, assert_no_other_loss, load};
-use crate::support::client::{Client, patiently, until_busy};
+use super::site::{Asked, Setup, Site, assert_no_other_loss};
+use crate::support::client::patiently;
 use crate::support::process::{Line, Mark, PATIENCE, alive, children};
 use crate::support::running::Running;
 
@@ -147,9 +147,8 @@ impl Restart<'_> {
     }
 
     /// Two that accept at a time would be found here.
-    async fn has_accepted_none(&self, clients: &[Client], successor: Option<u32>) {
-        let ports: BTreeSet<u16> =
-            clients.iter().map(|client| client.local().expect("open").port()).collect();
+    async fn has_accepted_none(&self, clients: &[Asked], successor: Option<u32>) {
+        let ports: BTreeSet<u16> = clients.iter().map(Asked::port).collect();
         for pid in [Some(self.first), successor].into_iter().flatten().filter(|pid| alive(*pid)) {
             patiently(has_slept(pid)).await;
             let accepted = accepted_by(pid, self.site.address);
@@ -318,22 +317,22 @@ impl Site {
 /// Clients from before the restart to its end.
 enum Witnesses {
     /// Constant load.
-    Load([Running; 2]),
+    Load(Vec<Running>),
     /// Requests in flight, where the last listener is closed in the end: whoever connects at that moment is
     /// reset by the kernel, whatever the server does.
-    InFlight(Vec<Client>),
+    InFlight(Vec<Asked>),
 }
 
 impl Witnesses {
     async fn call(site: &Site, outcome: Outcome) -> Self {
         if !outcome.is_end() {
-            return Self::Load(load(site.address).await);
+            return Self::Load(site.load(site.address).await);
         }
         let mut clients = Vec::new();
         for _ in 0..4 {
             clients.push(site.ask("/until_draining").await);
         }
-        until_busy(site.address, 4, 4).await;
+        site.until_busy(4, 4).await;
         Self::InFlight(clients)
     }
 
@@ -347,8 +346,9 @@ impl Witnesses {
             }
             Self::Load(loads) => drop(loads),
             Self::InFlight(clients) => {
-                for mut client in without(clients, lost) {
-                    assert_eq!(client.answer().await.text(), "draining");
+                for asked in without(clients, lost) {
+                    let (answer, mut client) = asked.answer().await;
+                    assert_eq!(answer.text(), "draining");
                     client.closed().await;
                 }
             }
@@ -356,16 +356,15 @@ impl Witnesses {
     }
 }
 
-async fn are_answered(clients: Vec<Client>, lost: &BTreeSet<u16>) {
-    for mut client in without(clients, lost) {
-        assert_eq!(client.answer().await.text(), "WORLD!");
+async fn are_answered(clients: Vec<Asked>, lost: &BTreeSet<u16>) {
+    for asked in without(clients, lost) {
+        assert_eq!(asked.answer().await.0.text(), "WORLD!");
     }
 }
 
 /// Those whose connections were not accepted by the process that was killed.
-fn without(clients: Vec<Client>, lost: &BTreeSet<u16>) -> impl Iterator<Item = Client> {
-    let is_lost = |client: &Client| client.local().is_ok_and(|local| lost.contains(&local.port()));
-    clients.into_iter().filter(move |client| !is_lost(client))
+fn without(clients: Vec<Asked>, lost: &BTreeSet<u16>) -> impl Iterator<Item = Asked> {
+    clients.into_iter().filter(|client| !lost.contains(&client.port()))
 }
 
 pub(crate) fn pid_in(line: &Line, name: &str) -> u32 {

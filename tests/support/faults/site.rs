@@ -13,17 +13,24 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::fault::has_slept;
 use super::outcome::pid_in;
 use super::points::Points;
+use crate::support::authority::Authority;
 use crate::support::cargo::{example_with, install};
-use crate::support::client::{Client, patiently};
+use crate::support::client::{Client, patiently, until_busy_over};
+use crate::support::h2_client::H2Load;
+use crate::support::http1::Response;
+use crate::support::pipe::Pipe;
 use crate::support::plan::Plan;
 use crate::support::process::{
     App, Line, Mark, PATIENCE, SUPERVISE, alive, children, descriptors, shared_folder,
 };
 use crate::support::running::Running;
+use crate::support::secure::{Secure, VERSIONS};
 use crate::support::strict::{Kind, Load};
 use crate::support::tools::tool;
 
@@ -50,11 +57,20 @@ pub(crate) enum User {
     Unprivileged,
 }
 
+/// What the server and its clients speak HTTP over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Tcp,
+    /// Of both versions, and HTTP/2 beside HTTP/1.
+    Tls,
+}
+
 /// How a site is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) mode: Mode,
     pub(crate) user: User,
+    pub(crate) over: Over,
     /// Which of the tests' programs.
     pub(crate) program: &'static str,
     pub(crate) arguments: &'static [&'static str],
@@ -65,8 +81,8 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) const fn new(mode: Mode, user: User) -> Self {
-        let (program, arguments) = ("test_declarative", &[]);
-        Self { mode, user, program, arguments, ready_timeout: "60s", before: "" }
+        let (program, arguments, over) = ("test_declarative", &[], Over::Tcp);
+        Self { mode, user, over, program, arguments, ready_timeout: "60s", before: "" }
     }
 }
 
@@ -80,6 +96,8 @@ pub(crate) struct Site {
     /// The first generation.
     pub(crate) first: u32,
     mode: Mode,
+    /// Over TLS: how its clients speak it.
+    secure: Option<Secure>,
     /// How many descriptors a generation has open when it does nothing.
     descriptors: usize,
     /// And how many its supervisor, if there is one; one that was started by a script has no program to hold.
@@ -91,6 +109,7 @@ pub(crate) struct Site {
     /// How to raise again what was lowered.
     lowered: Mutex<Vec<String>>,
     folder: TempDir,
+    _authority: Option<Authority>,
 }
 
 impl Site {
@@ -108,6 +127,11 @@ impl Site {
         let (points, plan) = (Points::of(&mut command), Plan::of(&mut command));
         command.env("ENDLESS_READY_TIMEOUT", setup.ready_timeout);
         command.env(SUPERVISE, if setup.mode == Mode::Supervised { "true" } else { "false" });
+        let authority = (setup.over == Over::Tls).then(Authority::new);
+        if let Some(authority) = &authority {
+            let identity = authority.issue("server", &["localhost"]);
+            command.env("ENDLESS_TLS_CERT", &identity.cert).env("ENDLESS_TLS_KEY", &identity.key);
+        }
         change(&mut command);
         let app = App::start(command);
         let serving = app.wait_for_message(Mark::START, "serving").await;
@@ -124,6 +148,7 @@ impl Site {
             plan,
             first,
             mode: setup.mode,
+            secure: authority.as_ref().map(Secure::trusting),
             descriptors: descriptors(first),
             holdings,
             killed: Mutex::default(),
@@ -131,6 +156,7 @@ impl Site {
             user: setup.user,
             lowered: Mutex::default(),
             folder,
+            _authority: authority,
         }
     }
 
@@ -217,10 +243,46 @@ impl Site {
     }
 
     /// A request on a connection of its own, to be answered some time.
-    pub(crate) async fn ask(&self, path: &str) -> Client {
-        let mut client = Client::connect(self.address).await;
-        client.ask(path).await;
-        client
+    pub(crate) async fn ask(&self, path: &str) -> Asked {
+        let stream = patiently(TcpStream::connect(self.address)).await.expect("the server takes connections");
+        let port = stream.local_addr().expect("it is open").port();
+        let (secure, path) = (self.secure.clone(), path.to_owned());
+        let asked = async move {
+            let mut client = Client::over_pipe(patiently(Pipe::over(stream, secure.as_ref())).await?);
+            client.ask(&path).await;
+            Ok(client)
+        };
+        let client = match self.secure {
+            // It has been sent, whatever happens next.
+            None => tokio::spawn(std::future::ready(asked.await)),
+            Some(_) => tokio::spawn(asked),
+        };
+        Asked { port, client }
+    }
+
+    /// Waits until this many connections are open and this many requests in flight, the one that asks left out.
+    pub(crate) async fn until_busy(&self, connections: u64, in_flight: u64) {
+        until_busy_over(self.address, self.secure.as_ref(), connections, in_flight).await;
+    }
+
+    /// Constant load on whoever listens at this address, of connections that are used once and of ones that are kept;
+    /// over TLS, of ones that have streams, too.
+    pub(crate) async fn load(&self, at: SocketAddr) -> Vec<Running> {
+        let think = Duration::ZERO..=Duration::from_millis(20);
+        let load = || Load::new(at, Kind::KeepAlive { think: think.clone() }).connections(4);
+        let loads = match &self.secure {
+            None => vec![load().start(), load().fresh().start()],
+            Some(secure) => {
+                let [kept, fresh] = VERSIONS.map(|version| secure.clone().version(version));
+                let streams =
+                    H2Load::new(at).secure(&secure.clone().protocol("h2")).connections(2).streams(2);
+                vec![load().secure(&kept).start(), load().fresh().secure(&fresh).start(), streams.start()]
+            }
+        };
+        for load in &loads {
+            load.until_answered(8).await;
+        }
+        loads
     }
 
     /// Waits for a line of this message by this process.
@@ -291,7 +353,7 @@ impl Site {
 
     /// Restarts once more, under load and as if nothing had been; returns who serves.
     pub(crate) async fn restarts(&self, serving: u32, address: SocketAddr) -> u32 {
-        let (mark, load) = (self.app.mark(), load(address).await);
+        let (mark, load) = (self.app.mark(), self.load(address).await);
         self.hang_up(serving);
         let outcome = |line: &Line| {
             matches!(line.message(), Some("handed over" | "restart called off"))
@@ -358,6 +420,27 @@ impl Site {
     }
 }
 
+/// A request on a connection of its own. Over TLS it waits for the handshake, and that for somebody who accepts.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    port: u16,
+    client: JoinHandle<std::io::Result<Client>>,
+}
+
+impl Asked {
+    /// The client's.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its answer, and who has got it.
+    pub(crate) async fn answer(self) -> (Response, Client) {
+        let client = patiently(self.client).await.expect("it does not panic");
+        let mut client = client.unwrap_or_else(|error| panic!("{error}"));
+        (client.answer().await, client)
+    }
+}
+
 /// The generation of whose death its supervisor tells.
 fn death_in(line: &Line) -> Option<u32> {
     let told = [
@@ -401,19 +484,8 @@ impl Holdings {
     }
 }
 
-/// Constant load, of connections that are used once and of ones that are kept.
-pub(crate) async fn load(address: SocketAddr) -> [Running; 2] {
-    let think = Duration::ZERO..=Duration::from_millis(20);
-    let load = || Load::new(address, Kind::KeepAlive { think: think.clone() }).connections(4);
-    let loads = [load().start(), load().fresh().start()];
-    for load in &loads {
-        load.until_answered(8).await;
-    }
-    loads
-}
-
 /// What the loads saw: nothing may have failed but on the connections from these ports.
-pub(crate) async fn assert_no_other_loss(loads: [Running; 2], lost: &BTreeSet<u16>) {
+pub(crate) async fn assert_no_other_loss(loads: Vec<Running>, lost: &BTreeSet<u16>) {
     for load in loads {
         let report = load.stop().await;
         let excused =

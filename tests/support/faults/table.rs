@@ -6,7 +6,7 @@ use super::fault::{Fault, Side};
 use super::outcome::{Outcome, disturb};
 use super::points::{Point, Step};
 use super::row::Row;
-use super::site::{Mode, Setup, User};
+use super::site::{Mode, Over, Setup, User};
 use crate::support::counts::restarts;
 
 /// What becomes of a restart at one of its steps. The outcomes are in the order of [`Mode::sides`]; those for a
@@ -59,7 +59,7 @@ impl Column {
 }
 
 pub(crate) fn row(setup: Setup, step: Step, (fault, side, outcome): Happening) -> Row {
-    let name = format!("{:?}, {step}: {fault} to the {side:?}: {outcome:?}", setup.user);
+    let name = format!("{:?}, {:?}, {step}: {fault} to the {side:?}: {outcome:?}", setup.over, setup.user);
     Row::new(name, disturb(setup, step, fault, side, outcome))
 }
 
@@ -70,15 +70,25 @@ fn times() -> usize {
 
 /// The whole table; by default one fault a step, another one at each.
 pub(crate) fn rows_of(columns: &[Column]) -> Vec<Row> {
+    rows_over(Over::Tcp, columns, |number, faults| Some((number * 5 + 1) % faults))
+}
+
+/// The whole table over TLS; by default one fault at every third step.
+pub(crate) fn rows_over_tls(columns: &[Column]) -> Vec<Row> {
+    rows_over(Over::Tls, columns, |number, faults| (number % 3 == 1).then_some((number * 7 + 1) % faults))
+}
+
+/// All faults at all steps, or one that is chosen by the step's number and how many there are.
+fn rows_over(over: Over, columns: &[Column], chosen: fn(usize, usize) -> Option<usize>) -> Vec<Row> {
     let mut rows = Vec::new();
     for time in 0..times() {
         for (number, column) in columns.iter().enumerate() {
             let faults = column.faults();
-            let chosen = (number * 5 + 1) % faults.len();
+            let chosen = chosen(number, faults.len());
             for (at, fault) in faults.into_iter().enumerate() {
-                if restarts(usize::from(at == chosen), 1) == 1 {
+                if restarts(usize::from(chosen == Some(at)), 1) == 1 {
                     let user = [User::Same, User::Unprivileged][(number + at + time) % 2];
-                    rows.push(row(Setup::new(column.mode, user), column.step, fault));
+                    rows.push(row(Setup { over, ..Setup::new(column.mode, user) }, column.step, fault));
                 }
             }
         }
