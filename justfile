@@ -40,9 +40,18 @@ soak seconds="600":
 supervisor:
     FULL=1 cargo test --release --locked --test supervised_resources --test crash -- --nocapture --test-threads=1
 
-# Hostile clients for ten seconds each, and what the others notice of them.
-hostile:
-    FULL=1 cargo test --release --test hostile --locked -- --test-threads=1 --nocapture
+# Hostile clients for ten seconds each, what the others notice of them, and a table of it; with words, only rows
+# that have one of them.
+hostile *rows:
+    #!/usr/bin/env bash
+    export FULL=1 HOSTILE_TABLE=$(mktemp)
+    cargo test --release --test hostile --locked -- --test-threads=1 --nocapture {{rows}}
+    status=$?
+    echo "How often its own wait; the waits without the attack, beside it elsewhere, and beside it; the server's memory."
+    cat "$HOSTILE_TABLE"
+    echo "not judged: $(grep -c 'not judged' "$HOSTILE_TABLE")"
+    rm "$HOSTILE_TABLE"
+    exit $status
 
 # What may go wrong in a restart: the whole table three times, and what depends on a moment twenty times. With
 # ROW=WORDS, only rows with these words.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use support::hostile::{Base, Round, Slowness, Verdict};
 use support::{App, H2Load, Kind, Load, Mark, Report, Running, alive, children, descriptors, fnv1a};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -683,4 +684,73 @@ fn a_tool_is_found_or_named() {
     cat.stdin.take().unwrap().write_all(b"x").unwrap();
     cat.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(cat.wait().unwrap().success() && text == "x");
+}
+
+// ---- how much others are slowed down
+
+/// Rounds with these waits, in microseconds: without an attack, beside one upon somebody else, beside one.
+fn slowness(base: Base, rounds: impl IntoIterator<Item = [u64; 3]>) -> Slowness {
+    let mut slowness = Slowness::new(base, None);
+    for waits in rounds {
+        let [without, elsewhere, with] = waits.map(Duration::from_micros);
+        slowness.add(Round { without, elsewhere, with });
+    }
+    slowness
+}
+
+#[test]
+fn a_wait_of_more_than_twice_its_own_is_too_slow() {
+    for (with, verdict) in [(790, Verdict::Holds), (810, Verdict::TooSlow)] {
+        assert_eq!(slowness(Base::Without, [[400, 1000, with]; 7]).verdict(), verdict);
+    }
+    for (with, verdict) in [(1990, Verdict::Holds), (2010, Verdict::TooSlow)] {
+        assert_eq!(slowness(Base::Elsewhere, [[400, 1000, with]; 7]).verdict(), verdict);
+        assert_eq!(slowness(Base::Elsewhere, [[1000, 400, with]; 7]).verdict(), verdict);
+    }
+}
+
+#[test]
+fn rounds_that_went_badly_by_chance_decide_nothing() {
+    let chance = [[400, 400, 4000]; 3];
+    assert_eq!(
+        slowness(Base::Without, chance.into_iter().chain([[400, 400, 500]; 4])).verdict(),
+        Verdict::Holds
+    );
+    let attack = [[400, 400, 900]; 4];
+    assert_eq!(
+        slowness(Base::Without, [[400, 400, 400]; 3].into_iter().chain(attack)).verdict(),
+        Verdict::TooSlow
+    );
+}
+
+/// More of them are needed where they disagree, and there is an end to it.
+#[test]
+fn rounds_are_counted_until_they_agree() {
+    assert!(!slowness(Base::Without, [[400, 400, 500]; 6]).is_clear());
+    assert!(slowness(Base::Without, [[400, 400, 500]; 7]).is_clear());
+    let disagree = |count| (0..count).map(|round| [400, 400, if round % 2 == 0 { 500 } else { 1000 }]);
+    assert!(!slowness(Base::Without, disagree(14)).is_clear());
+    assert!(slowness(Base::Without, disagree(15)).is_clear());
+}
+
+#[test]
+fn a_client_that_is_slow_or_unsteady_by_itself_tells_nothing() {
+    let busy = slowness(Base::Without, [[3100, 3100, 9000]; 7]);
+    let unsteady =
+        slowness(Base::Elsewhere, (0..8).map(|round| [300, if round % 2 == 0 { 300 } else { 900 }, 2000]));
+    for slowness in [busy, unsteady] {
+        assert!(matches!(slowness.verdict(), Verdict::NotJudged(_)), "{slowness}");
+    }
+}
+
+#[test]
+fn what_is_borne_has_a_bound_too() {
+    for (with, borne) in [(790, Verdict::Holds), (1100, Verdict::Borne("reason")), (1300, Verdict::TooSlow)] {
+        let mut slowness = Slowness::new(Base::Without, Some((3.0, "reason")));
+        let wait = Duration::from_micros;
+        (0..7).for_each(|_| {
+            slowness.add(Round { without: wait(400), elsewhere: wait(400), with: wait(with) });
+        });
+        assert_eq!(slowness.verdict(), borne);
+    }
 }

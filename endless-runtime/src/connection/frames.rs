@@ -53,14 +53,18 @@ impl Frames {
         self.large_heads.poll_some(cx)
     }
 
-    pub(super) fn received(&mut self, bytes: &[u8]) {
+    /// How many bytes the heads of requests have that begin in these.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
         let Self { heads, bring_nothing, large_heads } = self;
+        let mut of_requests = 0;
         heads.pass(bytes, |head| {
+            of_requests += if matches!(head.kind, HEADERS | CONTINUATION) { head.length } else { 0 };
             bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
             large_heads.left -= beyond_the_usual(head) as f64;
         });
         bring_nothing.fill_up_if_used();
         large_heads.fill_up_if_used();
+        of_requests
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
@@ -172,7 +176,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_heads_are_read_slowly_and_others_are_not() {
         let mut frames = frames();
-        (0..100_000).for_each(|_| frames.received(&frame(HEADERS, 5, USUAL_HEAD)));
+        for _ in 0..100_000 {
+            frames.received(&frame(HEADERS, 5, USUAL_HEAD));
+        }
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
         // 64 KiB at once, and 160 more.
         frames.received(&[frame(HEADERS, 0, 16 << 10), frame(CONTINUATION, 0, 212 << 10)].concat());

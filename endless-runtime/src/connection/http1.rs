@@ -93,8 +93,13 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
                 io = moving::give(whole, read_buf, true, patience.since()).await?;
                 requests = service;
             }
+            // Hyper has read it with the last request, and nobody else has seen it come.
+            End::Idles if !read_buf.is_empty() => {
+                state.received();
+                (io, requests) = (whole.with_unread(read_buf), service);
+            }
             End::Idles => {
-                return Some(Quiet { io: whole.with_unread(read_buf), requests: service, patience });
+                return Some(Quiet { io: whole, requests: service, patience });
             }
         }
     }

@@ -312,6 +312,21 @@ mod tests {
         assert!(idles.await.is_err());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_that_comes_with_a_request_is_not_quiet_and_leaves() {
+        let (quiet, mut client) = quiet();
+        let state = Arc::clone(quiet.io.state());
+        client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\nGET /ha").await.expect("there is room");
+        let speaks = speak(quiet, Some(Protocol::Http1));
+        let leaves = async {
+            answer(&mut client, "/").await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            state.leave();
+        };
+        let (quiet, ()) = tokio::join!(speaks, leaves);
+        assert!(quiet.is_none());
+    }
+
     #[tokio::test]
     async fn a_quiet_one_costs_next_to_nothing() {
         let registered = Connections::new(Arc::default()).admit();

@@ -6,6 +6,7 @@ mod frames;
 mod http1;
 mod http2;
 mod sink;
+mod slowness;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub(crate) use http2::{
     Bomb, Continuations, DataFrames, Flood, MadeReset, NoWindow, RapidReset, SlowPreface, SlowStreams,
 };
 pub(crate) use sink::Sink;
+pub(crate) use slowness::{Base, Round, Slowness, Verdict};
 
 use super::process::PATIENCE;
 
