@@ -53,18 +53,14 @@ impl Frames {
         self.large_heads.poll_some(cx)
     }
 
-    /// How many bytes the heads of requests have that begin in these.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn received(&mut self, bytes: &[u8]) {
         let Self { heads, bring_nothing, large_heads } = self;
-        let mut of_requests = 0;
         heads.pass(bytes, |head| {
-            of_requests += if matches!(head.kind, HEADERS | CONTINUATION) { head.length } else { 0 };
             bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
             large_heads.left -= beyond_the_usual(head) as f64;
         });
         bring_nothing.fill_up_if_used();
         large_heads.fill_up_if_used();
-        of_requests
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {

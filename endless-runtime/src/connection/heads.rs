@@ -18,7 +18,7 @@ pub(super) struct Head {
 }
 
 /// How far one direction of a connection is read, or written.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Heads {
     bytes: [u8; LENGTH],
     /// How much of the next head has come.
@@ -39,12 +39,7 @@ impl Heads {
     }
 
     /// Tells of each head that is whole.
-    pub(super) fn pass(&mut self, bytes: &[u8], mut begins: impl FnMut(Head)) {
-        self.pass_on(bytes, |head, _payload| begins(head));
-    }
-
-    /// And of as much of the payload as has come with it.
-    pub(super) fn pass_on(&mut self, mut bytes: &[u8], mut begins: impl FnMut(Head, &[u8])) {
+    pub(super) fn pass(&mut self, mut bytes: &[u8], mut begins: impl FnMut(Head)) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -57,7 +52,7 @@ impl Heads {
                 let [a, b, c, kind, flags, ..] = self.bytes;
                 let length = u32::from_be_bytes([0, a, b, c]) as usize;
                 (self.filled, self.skip) = (0, length);
-                begins(Head { kind, flags, length }, &bytes[..length.min(bytes.len())]);
+                begins(Head { kind, flags, length });
             }
         }
     }

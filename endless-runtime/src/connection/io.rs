@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::farewell::Farewell;
 use super::frames::Frames;
-use super::pace::{IN_A_ROW, Pace, PaceOfHead, WEIGHT_OF_HEADS};
+use super::pace::{IN_A_ROW, Pace, PaceOfHead};
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
 use super::transport::Transport;
@@ -289,7 +289,7 @@ struct Heard {
     registered: Registered,
     head: PaceOfHead,
     http2: Option<Box<(Frames, Farewell)>>,
-    /// How much was read since others had their turn, by weight.
+    /// How much was read since others had their turn.
     in_a_row: usize,
 }
 
@@ -316,17 +316,9 @@ impl Heard {
         }
         if let Some(http2) = &mut self.http2 {
             let (frames, _) = &mut **http2;
-            self.in_a_row += frames.received(bytes) * WEIGHT_OF_HEADS;
+            frames.received(bytes);
         } else if let Some(pace) = self.head.of(state.head()) {
             pace.read(bytes.len());
-        }
-    }
-
-    /// Ready when these may be sent.
-    fn poll_may_send(&mut self, slices: &[io::IoSlice<'_>], cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.http2 {
-            Some(http2) => http2.1.poll_ready(slices, cx),
-            None => Poll::Ready(()),
         }
     }
 
@@ -372,10 +364,8 @@ impl AsyncRead for Heard {
 
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let slices = [io::IoSlice::new(bytes)];
-        ready!(self.poll_may_send(&slices, cx));
         let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.sent(sent, &slices);
+        self.sent(sent, &[io::IoSlice::new(bytes)]);
         Poll::Ready(Ok(sent))
     }
 
@@ -396,7 +386,6 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_may_send(slices, cx));
         let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
         self.sent(sent, slices);
         Poll::Ready(Ok(sent))
@@ -411,8 +400,6 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio::time::Instant;
 
-    use super::super::HTTP2_PREFACE;
-    use super::super::heads::{DATA, HEADERS, frame};
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
@@ -424,13 +411,8 @@ mod tests {
 
     /// Until it has to wait.
     fn read_in_a_row(heard: &mut Heard) -> usize {
-        read_in_a_row_by(heard, 4 * IN_A_ROW)
-    }
-
-    /// With so much room at a time.
-    fn read_in_a_row_by(heard: &mut Heard, room: usize) -> usize {
         let cx = &mut Context::from_waker(Waker::noop());
-        let (mut bytes, mut read) = (vec![0; room], 0);
+        let (mut bytes, mut read) = (vec![0; 4 * IN_A_ROW], 0);
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *heard).poll_read(cx, &mut buffer) {
@@ -449,23 +431,6 @@ mod tests {
         let _body = heard.registered.state().request_begins();
         for _ in 0..9 {
             assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
-        }
-    }
-
-    #[tokio::test]
-    async fn others_have_their_turn_while_heads_of_http2_are_read() {
-        let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
-        let mut heard = heard(server);
-        heard.http2 = Some(Box::new((Frames::after(HTTP2_PREFACE), Farewell::default())));
-        for (kind, most) in [(HEADERS, IN_A_ROW / WEIGHT_OF_HEADS + 4096), (DATA, IN_A_ROW + 4096)] {
-            let frames = frame(kind, 0, 1000).repeat(200);
-            client.write_all(&frames).await.expect("there is room");
-            let mut left = frames.len();
-            while left > 0 {
-                let read = read_in_a_row_by(&mut heard, 4096);
-                assert!(read > most / 2 && read <= most || read == left, "{read} of kind {kind}");
-                left -= read;
-            }
         }
     }
 

@@ -14,10 +14,6 @@ pub(super) const IN_A_ROW: usize = 64 << 10;
 /// wait, and costs no more than one that does not.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
-/// A byte of a head of HTTP/2 counts as so many: with 8 KiB of them a client asks hundreds of requests, or has
-/// thousands of fields made of a byte each (RFC 7541, section 6.1), which is a millisecond's work.
-pub(super) const WEIGHT_OF_HEADS: usize = 8;
-
 /// Some at a time, and a pause.
 #[derive(Default)]
 pub(super) struct Pace {
