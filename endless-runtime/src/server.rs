@@ -1,5 +1,7 @@
 //! The builder and `serve`: the whole story of a server on one screen.
 
+#[cfg(feature = "axum")]
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -336,6 +338,7 @@ impl<S: HttpService> Opening<S> {
     async fn open(mut self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
         let handshakes = self.handshakes(entry)?;
         let Self { listener, service, settings, before_begin, .. } = self;
+        let service = prepared(service);
         let address = process.servers.listen(entry, listener, settings.backlog).await?;
         let (pid, generation) = (getpid(), process.generation());
         match process.supervisor() {
@@ -380,6 +383,21 @@ impl<S: HttpService> Opening<S> {
     fn handshakes(&mut self, _entry: &Entry) -> Result<Option<Arc<Handshakes>>> {
         Ok(None)
     }
+}
+
+/// The service as it serves fastest: a router of axum would make each handler's service anew for each request, until
+/// it is given its state, as `axum::serve` gives it.
+#[cfg(feature = "axum")]
+fn prepared<S: HttpService>(mut service: S) -> S {
+    if let Some(router) = (&mut service as &mut dyn Any).downcast_mut::<axum::Router>() {
+        *router = std::mem::take(router).with_state(());
+    }
+    service
+}
+
+#[cfg(not(feature = "axum"))]
+fn prepared<S: HttpService>(service: S) -> S {
+    service
 }
 
 /// What each connection of a server is served with.
