@@ -553,3 +553,48 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         )
     )
 }
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::middleware::map_request;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::body::Body;
+
+    /// Counts how often it is cloned.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Relaxed);
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    /// How often a request has a clone made of what is counted.
+    async fn clones(router: Router, count: &AtomicUsize) -> usize {
+        let mut router = prepared(router);
+        let before = count.load(Relaxed);
+        let response = HttpService::call(&mut router, http::Request::new(Body::empty())).await;
+        assert_eq!(response.expect("a router never fails").status(), http::StatusCode::OK);
+        count.load(Relaxed) - before
+    }
+
+    #[tokio::test]
+    async fn a_router_of_axum_is_ready_before_its_first_request() {
+        let counted = Counted(Arc::default());
+        let count = Arc::clone(&counted.0);
+        let layer = map_request(move |request: Request| {
+            let _counted = &counted;
+            async { request }
+        });
+        let router = Router::new().route("/", get(async || {})).layer(layer);
+        let as_axum_serves_it = router.clone().with_state(());
+        assert_eq!(clones(router, &count).await, clones(as_axum_serves_it, &count).await);
+    }
+}

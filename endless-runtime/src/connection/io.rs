@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
+use super::HTTP2_PREFACE;
 use super::farewell::Farewell;
 use super::frames::Frames;
 use super::pace::{IN_A_ROW, Pace, PaceOfHead};
@@ -146,7 +147,10 @@ impl Io {
     /// as large. What is no whole head is not divided: after a part, hyper looks at nothing but the whole.
     fn at_once(&self, room: usize) -> usize {
         let count = self.already_read.len();
-        let is_head = || self.already_read.ends_with(b"\r\n\r\n") && self.stream.inner().http2.is_none();
+        let is_head = || {
+            let may_be = self.stream.inner().http2.is_none() && !self.already_read.starts_with(HTTP2_PREFACE);
+            may_be && self.already_read.ends_with(b"\r\n\r\n")
+        };
         let is_divided = room == HYPERS_FIRST && is_head();
         room.min(if is_divided { count - 1 } else { count })
     }

@@ -153,8 +153,7 @@ async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protoco
     match protocol? {
         Protocol::Http1 => http1::serve(quiet).await,
         Protocol::Http2 => {
-            // Boxed, as it is larger than the other one, which nearly all speak.
-            Box::pin(http2::serve(quiet)).await;
+            http2::serve(quiet).await;
             None
         }
     }
