@@ -1,5 +1,7 @@
 //! The builder and `serve`: the whole story of a server on one screen.
 
+#[cfg(feature = "axum")]
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -336,6 +338,7 @@ impl<S: HttpService> Opening<S> {
     async fn open(mut self, process: &'static Process, entry: &Arc<Entry>) -> Result<()> {
         let handshakes = self.handshakes(entry)?;
         let Self { listener, service, settings, before_begin, .. } = self;
+        let service = prepared(service);
         let address = process.servers.listen(entry, listener, settings.backlog).await?;
         let (pid, generation) = (getpid(), process.generation());
         match process.supervisor() {
@@ -380,6 +383,21 @@ impl<S: HttpService> Opening<S> {
     fn handshakes(&mut self, _entry: &Entry) -> Result<Option<Arc<Handshakes>>> {
         Ok(None)
     }
+}
+
+/// The service as it serves fastest: a router of axum would make each handler's service anew for each request, until
+/// it is given its state, as `axum::serve` gives it.
+#[cfg(feature = "axum")]
+fn prepared<S: HttpService>(mut service: S) -> S {
+    if let Some(router) = (&mut service as &mut dyn Any).downcast_mut::<axum::Router>() {
+        *router = std::mem::take(router).with_state(());
+    }
+    service
+}
+
+#[cfg(not(feature = "axum"))]
+fn prepared<S: HttpService>(service: S) -> S {
+    service
 }
 
 /// What each connection of a server is served with.
@@ -534,4 +552,49 @@ fn is_of_one_connection(error: &io::Error) -> bool {
                 | libc::EPERM
         )
     )
+}
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::middleware::map_request;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::body::Body;
+
+    /// Counts how often it is cloned.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Relaxed);
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    /// How often a request has a clone made of what is counted.
+    async fn clones(router: Router, count: &AtomicUsize) -> usize {
+        let mut router = prepared(router);
+        let before = count.load(Relaxed);
+        let response = HttpService::call(&mut router, http::Request::new(Body::empty())).await;
+        assert_eq!(response.expect("a router never fails").status(), http::StatusCode::OK);
+        count.load(Relaxed) - before
+    }
+
+    #[tokio::test]
+    async fn a_router_of_axum_is_ready_before_its_first_request() {
+        let counted = Counted(Arc::default());
+        let count = Arc::clone(&counted.0);
+        let layer = map_request(move |request: Request| {
+            let _counted = &counted;
+            async { request }
+        });
+        let router = Router::new().route("/", get(async || {})).layer(layer);
+        let as_axum_serves_it = router.clone().with_state(());
+        assert_eq!(clones(router, &count).await, clones(as_axum_serves_it, &count).await);
+    }
 }

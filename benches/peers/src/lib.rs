@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -18,12 +19,14 @@ use http_body_util::Full;
 static KIBIBYTE: [u8; 1 << 10] = [b'x'; 1 << 10];
 static MEBIBYTE: [u8; 1 << 20] = [b'x'; 1 << 20];
 
-/// Where to serve: `ADDRESS HTTP2_ADDRESS [--count-allocations]`.
+/// Where to serve: `ADDRESS HTTP2_ADDRESS [--tls CERT KEY] [--count-allocations]`.
 pub struct Arguments {
     /// For HTTP/1, and for HTTP/2 where a server tells them apart itself.
     pub http1: SocketAddr,
     /// For HTTP/2 alone.
     pub http2: SocketAddr,
+    /// The PEM files of a certificate and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Arguments {
@@ -34,7 +37,9 @@ impl Arguments {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         COUNTING.store(arguments.iter().any(|argument| argument == "--count-allocations"), Relaxed);
         let address = |at: usize| arguments[at].parse().expect("an address");
-        Self { http1: address(0), http2: address(1) }
+        let tls = arguments.iter().position(|argument| argument == "--tls");
+        let tls = tls.map(|at| ((&arguments[at + 1]).into(), (&arguments[at + 2]).into()));
+        Self { http1: address(0), http2: address(1), tls }
     }
 }
 

@@ -27,8 +27,8 @@ const AT_A_TIME: u32 = 64;
 pub(crate) struct Crumbs<E> {
     in_a_row: u32,
     gathered: Option<Box<Gathered>>,
-    /// What came after what was gathered.
-    then: Option<Option<Result<Frame<Bytes>, E>>>,
+    /// What came after what was gathered. Boxed, as it rarely is, and every request moves its body a few times.
+    then: Option<Box<Option<Result<Frame<Bytes>, E>>>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl<E> Crumbs<E> {
         B: Body<Data = Bytes, Error = E> + Unpin,
     {
         if let Some(then) = self.then.take() {
-            return Poll::Ready(then);
+            return Poll::Ready(*then);
         }
         loop {
             if let Some(gathered) = &mut self.gathered {
@@ -96,7 +96,7 @@ impl<E> Crumbs<E> {
     fn after_gathered(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Result<Frame<Bytes>, E>> {
         match self.pass_on() {
             Some(gathered) => {
-                self.then = Some(frame);
+                self.then = Some(Box::new(frame));
                 Some(gathered)
             }
             None => frame,
@@ -105,12 +105,12 @@ impl<E> Crumbs<E> {
 
     /// Whether nothing but the end of the body may still come of what was read of it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.gathered.is_none() && !matches!(self.then, Some(Some(_)))
+        self.gathered.is_none() && self.then.as_deref().is_none_or(Option::is_none)
     }
 
     /// That of the body and of what was gathered of it.
     pub(crate) fn size_hint(&self, body: &impl Body) -> SizeHint {
-        let data = self.then.iter().flatten().flatten().filter_map(Frame::data_ref);
+        let data = self.then.as_deref().into_iter().flatten().flatten().filter_map(Frame::data_ref);
         let gathered = self.gathered.iter().map(|gathered| gathered.bytes.len());
         let kept = gathered.chain(data.map(Bytes::len)).sum::<usize>() as u64;
         let mut hint = body.size_hint();

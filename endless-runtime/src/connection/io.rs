@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
+use super::HTTP2_PREFACE;
 use super::farewell::Farewell;
 use super::frames::Frames;
 use super::pace::{IN_A_ROW, Pace, PaceOfHead};
@@ -28,6 +29,9 @@ use crate::listener::Stream;
 /// something of the client's is on its way or unread is to reset the connection, and a reset takes the last
 /// response from a client that has not read it yet (RFC 9112, section 9.6).
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// What hyper has room for when it reads for the first time.
+const HYPERS_FIRST: usize = 8192;
 
 pub(crate) struct Io {
     stream: TokioIo<Heard>,
@@ -68,6 +72,11 @@ impl Io {
     pub(crate) fn into_parts(self) -> (Transport, Registered, Bytes) {
         let Heard { stream, registered, .. } = self.stream.into_inner();
         (stream, registered, self.already_read)
+    }
+
+    /// The bytes that were given back.
+    pub(crate) fn given_back(&self) -> &[u8] {
+        &self.already_read
     }
 
     /// Takes the bytes that were given back.
@@ -135,6 +144,22 @@ impl Io {
         self.poll_some(cx).map(drop)
     }
 
+    /// How much hyper is given for a read with so much room.
+    ///
+    /// It wants as much room for each read, and has no more than that until it has read something. While a request
+    /// is answered it looks for the client's end, with a buffer that the request still has a part of; then it would
+    /// take a new one each time. With a part of a head in its buffer when it reads again, it makes the buffer twice
+    /// as large. What is no whole head is not divided: after a part, hyper looks at nothing but the whole.
+    fn at_once(&self, room: usize) -> usize {
+        let count = self.already_read.len();
+        let is_head = || {
+            let may_be = self.stream.inner().http2.is_none() && !self.already_read.starts_with(HTTP2_PREFACE);
+            may_be && self.already_read.ends_with(b"\r\n\r\n")
+        };
+        let is_divided = room == HYPERS_FIRST && is_head();
+        room.min(if is_divided { count - 1 } else { count })
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state().closes();
         if !self.is_closed {
@@ -192,7 +217,7 @@ impl Read for Io {
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        let count = self.already_read.len().min(buffer.remaining());
+        let count = self.at_once(buffer.remaining());
         buffer.put_slice(&self.already_read[..count]);
         self.already_read.advance(count);
         if self.already_read.is_empty() {
@@ -351,8 +376,12 @@ impl AsyncRead for Heard {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let mut some = (&mut self.stream).take(IN_A_ROW as u64);
-        let Poll::Ready(result) = Pin::new(&mut some).poll_read(cx, buffer) else {
+        // What is asked for is rarely so much.
+        let read = match buffer.remaining() <= IN_A_ROW {
+            true => Pin::new(&mut self.stream).poll_read(cx, buffer),
+            false => Pin::new(&mut (&mut self.stream).take(IN_A_ROW as u64)).poll_read(cx, buffer),
+        };
+        let Poll::Ready(result) = read else {
             self.in_a_row = 0;
             return Poll::Pending;
         };
@@ -394,7 +423,7 @@ impl AsyncWrite for Heard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::task::Waker;
 
     use tokio::io::DuplexStream;
@@ -403,10 +432,71 @@ mod tests {
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
+    use crate::lock::lock;
 
     fn heard(server: DuplexStream) -> Heard {
         let registered = Connections::new(Arc::default()).admit();
         Heard::new(Stream::in_memory(server).into(), registered)
+    }
+
+    /// Notes how much room there is for each read.
+    struct Rooms {
+        io: Io,
+        noted: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Read for Rooms {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            lock(&self.noted).push(buffer.remaining());
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        }
+    }
+
+    impl Write for Rooms {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.io).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn hyper_keeps_its_buffer_from_one_request_to_the_next() {
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut io = Io::new(Stream::in_memory(server), Connections::new(Arc::default()).admit());
+        io.give_back(Bytes::from_static(REQUEST));
+        let noted = Arc::default();
+        let rooms = Rooms { io, noted: Arc::clone(&noted) };
+        let service = hyper::service::service_fn(async |_| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+        });
+        let served =
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(rooms, service));
+        for _ in 0..5 {
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                assert_ne!(client.read_buf(&mut answer).await.expect("an answer"), 0);
+            }
+            client.write_all(REQUEST).await.expect("there is room");
+        }
+        served.abort();
+        let rooms = lock(&noted);
+        assert!(rooms.len() > 5 && rooms[1..].iter().all(|room| *room > HYPERS_FIRST), "{rooms:?}");
     }
 
     /// Until it has to wait.

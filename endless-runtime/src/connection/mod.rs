@@ -145,8 +145,10 @@ fn serve_http<S: HttpService>(
 
 /// Serves until the end, or until an HTTP/1 connection idles again.
 async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protocol>) -> Option<Quiet<S>> {
+    // What has come at first says it nearly always.
+    protocol = protocol.or_else(|| protocol_of(quiet.io.given_back()));
     if protocol.is_none() {
-        (quiet, protocol) = find_out(quiet).await?;
+        (quiet, protocol) = Box::pin(find_out(quiet)).await?;
     }
     match protocol? {
         Protocol::Http1 => http1::serve(quiet).await,
@@ -343,6 +345,7 @@ mod tests {
 
     #[test]
     fn the_protocol_is_known_at_the_first_byte_that_differs() {
+        assert_eq!(protocol_of(b""), None);
         assert_eq!(protocol_of(b"G"), Some(Protocol::Http1));
         assert_eq!(protocol_of(b"PUT / HTTP/1.1"), Some(Protocol::Http1));
         assert_eq!(protocol_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);

@@ -74,11 +74,12 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
             body_was_late: read_deadline.as_ref().map(Deadline::watch),
             write_deadline: self.terms.limits.write_timeout.map(Timer::after),
         };
-        let step = match self.own_answer(&request) {
-            Some(response) => Step::Answered { response: Some(response) },
-            None => self.begin(self.introduce(request.map(|body| self.body(body, read_deadline)))),
-        };
-        Answer { step, asked: Some(asked) }
+        if let Some(response) = self.own_answer(&request) {
+            return Answer { step: Step::Answered { response: Some(response) }, asked: Some(asked) };
+        }
+        let mut request = request.map(|body| self.body(body, read_deadline));
+        self.introduce(&mut request);
+        Answer { step: self.begin(request), asked: Some(asked) }
     }
 }
 
@@ -92,12 +93,11 @@ impl<S: HttpService> Requests<S> {
         self.connection.take_head_began().checked_add(time).map(Deadline::at)
     }
 
-    fn introduce(&self, mut request: Request<Body>) -> Request<Body> {
-        prefer_targets_host(&mut request);
+    fn introduce(&self, request: &mut Request<Body>) {
+        prefer_targets_host(request);
         if let Some(info) = &self.info {
             info.insert_into(request.extensions_mut());
         }
-        request
     }
 
     /// A service that is ready at once, as nearly all are, is called where it is. One that is not is moved

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 pub(crate) const BARE_HYPER: &str = "bare hyper 1";
+pub(crate) const HYPER_OVER_TLS: &str = "bare hyper 1 over TLS";
 pub(crate) const AXUM_SERVE: &str = "axum::serve";
 
 pub(crate) struct Peer {
@@ -12,6 +13,8 @@ pub(crate) struct Peer {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// Whose figures are 1.00.
     pub(crate) against: &'static str,
+    /// Whether it speaks TLS. One that does is measured where that is what makes the difference.
+    pub(crate) tls: bool,
     pub(crate) http2: Http2,
     pub(crate) restart: Option<Restart>,
 }
@@ -23,8 +26,6 @@ pub(crate) enum Program {
     Go(&'static str),
     Nginx,
     Haproxy,
-    /// Named, so that nobody takes it for forgotten.
-    NotYet(&'static str),
 }
 
 /// Without TLS, to a client that knows it beforehand.
@@ -73,14 +74,16 @@ pub(crate) fn is_ours(name: &str) -> bool {
 const HANGUP_SERVING: Option<Restart> = Some(Restart { signal: Signal::SIGHUP, to: Addressee::Serving });
 const HANGUP_STARTED: Option<Restart> = Some(Restart { signal: Signal::SIGHUP, to: Addressee::Started });
 const DIRECT: &[(&str, &str)] = &[("ENDLESS_SUPERVISE", "false")];
+const TLS_HTTP2: Http2 = Http2::No("it is measured without TLS");
 const GO_HTTP2: Http2 = Http2::No("net/http speaks HTTP/2 over TLS only");
 
-pub(crate) static PEERS: [Peer; 12] = [
+pub(crate) static PEERS: [Peer; 14] = [
     Peer {
         name: BARE_HYPER,
         program: Program::Rust("bare_hyper"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Own,
         restart: None,
     },
@@ -89,6 +92,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Rust("endless_hyper"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Shared,
         restart: HANGUP_STARTED,
     },
@@ -97,6 +101,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Rust("endless_hyper"),
         environment: DIRECT,
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Shared,
         restart: HANGUP_SERVING,
     },
@@ -105,6 +110,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Rust("axum_serve"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Shared,
         restart: None,
     },
@@ -114,6 +120,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Rust("endless_axum"),
         environment: &[],
         against: AXUM_SERVE,
+        tls: false,
         http2: Http2::Shared,
         restart: None,
     },
@@ -122,22 +129,43 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Rust("endless_axum"),
         environment: DIRECT,
         against: AXUM_SERVE,
+        tls: false,
         http2: Http2::Shared,
         restart: None,
     },
     Peer {
-        name: "endless over TLS",
-        program: Program::NotYet("its program is not written yet"),
+        name: HYPER_OVER_TLS,
+        program: Program::Rust("bare_hyper_tls"),
         environment: &[],
-        against: BARE_HYPER,
-        http2: Http2::Shared,
-        restart: HANGUP_STARTED,
+        against: HYPER_OVER_TLS,
+        tls: true,
+        http2: TLS_HTTP2,
+        restart: None,
+    },
+    Peer {
+        name: "endless over TLS, supervised",
+        program: Program::Rust("endless_hyper_tls"),
+        environment: &[],
+        against: HYPER_OVER_TLS,
+        tls: true,
+        http2: TLS_HTTP2,
+        restart: None,
+    },
+    Peer {
+        name: "endless over TLS, direct",
+        program: Program::Rust("endless_hyper_tls"),
+        environment: DIRECT,
+        against: HYPER_OVER_TLS,
+        tls: true,
+        http2: TLS_HTTP2,
+        restart: None,
     },
     Peer {
         name: "ecdysis with hyper",
         program: Program::Rust("ecdysis_hyper"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Own,
         restart: HANGUP_SERVING,
     },
@@ -146,6 +174,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Nginx,
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Own,
         restart: HANGUP_STARTED,
     },
@@ -154,6 +183,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Haproxy,
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: Http2::Own,
         restart: Some(Restart { signal: Signal::SIGUSR2, to: Addressee::Started }),
     },
@@ -162,6 +192,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Go("tableflip"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: GO_HTTP2,
         restart: HANGUP_SERVING,
     },
@@ -170,6 +201,7 @@ pub(crate) static PEERS: [Peer; 12] = [
         program: Program::Go("grace"),
         environment: &[],
         against: BARE_HYPER,
+        tls: false,
         http2: GO_HTTP2,
         restart: Some(Restart { signal: Signal::SIGUSR2, to: Addressee::Serving }),
     },

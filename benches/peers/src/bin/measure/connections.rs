@@ -1,8 +1,8 @@
 //! Connections that have been answered once and then say nothing.
 
 use std::io::{self, Write as _};
-use std::net::TcpStream;
 
+use crate::client::Stream;
 use crate::exchange;
 use crate::server::Server;
 
@@ -11,7 +11,7 @@ use crate::server::Server;
 const AT_A_TIME: usize = 100;
 
 pub(crate) struct Idle {
-    streams: Vec<TcpStream>,
+    streams: Vec<Stream>,
 }
 
 impl Idle {
@@ -20,7 +20,7 @@ impl Idle {
         while streams.len() < count {
             let more = (count - streams.len()).min(AT_A_TIME);
             let mut opened =
-                (0..more).map(|_| exchange::connect(server.http1)).collect::<io::Result<Vec<_>>>()?;
+                (0..more).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
             for answered in ask(opened.iter_mut()) {
                 answered.map_err(|error| {
                     io::Error::other(format!("connection {} of {count}: {error}", streams.len()))
@@ -46,13 +46,14 @@ impl Idle {
 }
 
 /// All of them, before any answer is read.
-fn ask<'streams>(streams: impl Iterator<Item = &'streams mut TcpStream>) -> Vec<io::Result<()>> {
+fn ask<'streams>(streams: impl Iterator<Item = &'streams mut Stream>) -> Vec<io::Result<()>> {
     let request = exchange::request("/hello", true);
     let asked: Vec<_> = streams.map(|stream| stream.write_all(&request).map(|()| stream)).collect();
     asked.into_iter().map(|stream| exchange::answer(stream?).map(drop)).collect()
 }
 
-fn is_closed(stream: &TcpStream) -> bool {
+fn is_closed(stream: &Stream) -> bool {
+    let stream = stream.socket();
     let look = || {
         stream.set_nonblocking(true)?;
         let seen = stream.peek(&mut [0]);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::catalogue::{AXUM_SERVE, BARE_HYPER, PEERS, is_ours};
 use crate::plot::{Dot, Panel, Plot, Scale, number};
-use crate::rates::WORKLOADS;
+use crate::rates::{OVER_TLS, WORKLOADS};
 use crate::restarts::SITUATIONS;
 use crate::results::Results;
 use crate::spread::Spread;
@@ -86,7 +86,7 @@ impl Document<'_> {
              reaches 1.00.\n\n\
              ![Requests a second](benchmarks/rates.svg)\n\n![Processor time](benchmarks/processor.svg)\n"
             .to_owned();
-        for (row, _) in WORKLOADS {
+        for (row, _) in WORKLOADS.into_iter().chain(OVER_TLS) {
             let table = Table::new("rates", row)
                 .ratio("requests a second, ratio", "rate", Aim::AtLeast(1.0))
                 .figure("requests a second", "rate")

@@ -1,8 +1,8 @@
 //! A request and its answer, by the least of a client, which believes nothing that is not there.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 
+use crate::client::{Stream, Way};
 use crate::server::PATIENCE;
 
 /// The head of an answer.
@@ -47,34 +47,25 @@ pub(crate) fn request(path: &str, reuse: bool) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{close}\r\n").into_bytes()
 }
 
-pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
 /// The whole answer, head and body, on a connection of its own.
-pub(crate) fn once(address: SocketAddr, path: &str) -> io::Result<String> {
-    let mut stream = connect(address)?;
-    body(&mut stream, path)
+pub(crate) fn once(way: &Way, path: &str) -> io::Result<String> {
+    body(&mut way.connect()?, path)
 }
 
 /// The body that a path has.
-pub(crate) fn body(stream: &mut TcpStream, path: &str) -> io::Result<String> {
+pub(crate) fn body(stream: &mut Stream, path: &str) -> io::Result<String> {
     let (head, answer) = ask(stream, path)?;
     String::from_utf8(answer[head.length..].to_vec()).map_err(|_| broken("a body that is no text"))
 }
 
 /// One that must be answered with 200.
-pub(crate) fn ask(stream: &mut TcpStream, path: &str) -> io::Result<(Head, Vec<u8>)> {
+pub(crate) fn ask(stream: &mut Stream, path: &str) -> io::Result<(Head, Vec<u8>)> {
     stream.write_all(&request(path, true))?;
     answer(stream)
 }
 
 /// The answer to what was asked before.
-pub(crate) fn answer(stream: &mut TcpStream) -> io::Result<(Head, Vec<u8>)> {
+pub(crate) fn answer(stream: &mut Stream) -> io::Result<(Head, Vec<u8>)> {
     let mut answer = Vec::new();
     let mut piece = [0; 8 << 10];
     loop {

@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 10_000;
 const SETTLED: Duration = Duration::from_secs(1);
 
 pub(crate) fn measure(run: &mut Run) {
-    let peers = run.peers.clone();
+    let peers: Vec<_> = run.peers.iter().copied().filter(|peer| !peer.tls).collect();
     let rounds = 1..run.rounds(2.0) + 1;
     run.alternate("memory", &peers, rounds, take);
 }
@@ -23,7 +23,7 @@ pub(crate) fn measure(run: &mut Run) {
 fn take(run: &mut Run, peer: &'static Peer, round: u32) -> Outcome<()> {
     let server = Server::start(peer, &run.workshop)?;
     let count = connections::at_most(CONNECTIONS, run.workshop.descriptors);
-    exchange::once(server.http1, "/hello")?;
+    exchange::once(&server.way, "/hello")?;
     sleep(SETTLED / 5);
     let before = server.private_memory();
     let idle = Idle::open(&server, count)?;

@@ -1,13 +1,13 @@
 //! As many requests as a server answers over HTTP/1, from two threads that do next to nothing for one.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::client::{Stream, Way};
 use crate::exchange::{self, broken};
 use crate::server::Server;
 
@@ -77,7 +77,7 @@ pub(crate) fn keep_alive(
     window: Duration,
 ) -> Outcome<Round> {
     let mut streams =
-        (0..connections).map(|_| exchange::connect(server.http1)).collect::<io::Result<Vec<_>>>()?;
+        (0..connections).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
     let mut length = 0;
     for stream in &mut streams {
         length = exchange::ask(stream, path)?.0.whole();
@@ -89,7 +89,7 @@ pub(crate) fn keep_alive(
     round(server, window, workers)
 }
 
-fn keep_busy(streams: &mut [TcpStream], path: &str, length: usize, progress: &Progress) -> io::Result<()> {
+fn keep_busy(streams: &mut [Stream], path: &str, length: usize, progress: &Progress) -> io::Result<()> {
     let request = exchange::request(path, true);
     let mut answer = vec![0; length.min(256 << 10)];
     streams.iter_mut().try_for_each(|stream| stream.write_all(&request))?;
@@ -105,7 +105,7 @@ fn keep_busy(streams: &mut [TcpStream], path: &str, length: usize, progress: &Pr
 }
 
 /// Answers to one path are of one length.
-fn read_answer(stream: &mut TcpStream, answer: &mut [u8], length: usize) -> io::Result<()> {
+fn read_answer(stream: &mut Stream, answer: &mut [u8], length: usize) -> io::Result<()> {
     let mut left = length;
     while left > 0 {
         let piece = left.min(answer.len());
@@ -122,17 +122,33 @@ fn read_answer(stream: &mut TcpStream, answer: &mut [u8], length: usize) -> io::
 }
 
 /// Each request on a connection of its own, so many at a time.
-pub(crate) fn new_connections(server: &Server, at_a_time: usize, window: Duration) -> Outcome<Round> {
-    let address = server.http1;
-    let worker =
-        || -> Work { Box::new(move |progress| Ok(keep_opening(address, at_a_time / 2, &progress)?)) };
+pub(crate) fn new_connections(
+    server: &Server,
+    sessions: Sessions,
+    at_a_time: usize,
+    window: Duration,
+) -> Outcome<Round> {
+    let worker = || -> Work {
+        let way = match sessions {
+            Sessions::New => server.way.clone(),
+            Sessions::Resumed => server.way.clone().resuming(),
+        };
+        Box::new(move |progress| Ok(keep_opening(&way, sessions, at_a_time / 2, &progress)?))
+    };
     round(server, window, [worker(), worker()])
 }
 
-fn keep_opening(address: SocketAddr, at_a_time: usize, progress: &Progress) -> io::Result<()> {
+/// Of TLS, where it is spoken.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Sessions {
+    New,
+    Resumed,
+}
+
+fn keep_opening(way: &Way, sessions: Sessions, at_a_time: usize, progress: &Progress) -> io::Result<()> {
     let request = exchange::request("/hello", false);
     let open = || {
-        let mut stream = exchange::connect(address)?;
+        let mut stream = way.connect()?;
         stream.write_all(&request)?;
         io::Result::Ok(stream)
     };
@@ -143,12 +159,15 @@ fn keep_opening(address: SocketAddr, at_a_time: usize, progress: &Progress) -> i
             read_last(stream, &mut answer)?;
             progress.count();
             *stream = open()?;
+            if sessions == Sessions::Resumed && !stream.is_resumed() {
+                return Err(broken("a session that is not resumed"));
+            }
         }
     }
     streams.iter_mut().try_for_each(|stream| read_last(stream, &mut answer))
 }
 
-fn read_last(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result<()> {
+fn read_last(stream: &mut Stream, answer: &mut Vec<u8>) -> io::Result<()> {
     answer.clear();
     stream.read_to_end(answer)?;
     if !answer.starts_with(b"HTTP/1.1 200") || !answer.ends_with(b"WORLD!") {

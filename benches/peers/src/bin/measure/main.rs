@@ -9,6 +9,7 @@
 
 mod allocations;
 mod catalogue;
+mod client;
 mod connections;
 mod document;
 mod exchange;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalogue::{Http2, Peer, Program};
-use crate::load::{self, Round};
+use crate::load::{self, Round, Sessions};
 use crate::server::Server;
 use crate::{Outcome, Run, streams};
 
@@ -13,23 +13,37 @@ const ROUNDS: f64 = 7.0;
 
 pub(crate) type Workload = (&'static str, fn(&Server, Duration) -> Outcome<Round>);
 
+/// Without TLS.
 pub(crate) const WORKLOADS: [Workload; 6] = [
     (KEEP_ALIVE, |server, window| load::keep_alive(server, "/hello", 64, window)),
     ("1,024 keep-alive connections", |server, window| load::keep_alive(server, "/hello", 1024, window)),
-    ("new connections", |server, window| load::new_connections(server, 32, window)),
+    ("new connections", |server, window| load::new_connections(server, Sessions::New, 32, window)),
     (STREAMS, |server, window| streams::keep_busy(server, 8, 8, window)),
     ("bodies of 1 KiB", |server, window| load::keep_alive(server, "/1k", 64, window)),
     (MEBIBYTE, |server, window| load::keep_alive(server, "/1m", 16, window)),
 ];
+
+/// For those that speak it.
+pub(crate) const OVER_TLS: [Workload; 3] = [
+    ("64 keep-alive connections over TLS", |server, window| load::keep_alive(server, "/hello", 64, window)),
+    ("new connections over TLS", |server, window| {
+        load::new_connections(server, Sessions::New, 32, window)
+    }),
+    ("new connections over TLS that resume a session", |server, window| {
+        load::new_connections(server, Sessions::Resumed, 32, window)
+    }),
+];
+
 const KEEP_ALIVE: &str = "64 keep-alive connections";
 const STREAMS: &str = "64 streams of HTTP/2";
 const MEBIBYTE: &str = "bodies of 1 MiB";
 
 pub(crate) fn measure(run: &mut Run) {
     let mut servers = BTreeMap::new();
-    for workload in WORKLOADS {
+    let over_tls = OVER_TLS.map(|workload| (workload, true));
+    for (workload, tls) in WORKLOADS.map(|workload| (workload, false)).into_iter().chain(over_tls) {
         eprintln!("{}", workload.0);
-        let peers = who_can(run, workload.0);
+        let peers = who_can(run, workload.0, tls);
         // The first round warms up.
         let rounds = 0..run.rounds(ROUNDS) + 1;
         run.alternate(workload.0, &peers, rounds, |run, peer, round| {
@@ -46,9 +60,9 @@ pub(crate) fn measure(run: &mut Run) {
     }
 }
 
-fn who_can(run: &mut Run, workload: &str) -> Vec<&'static Peer> {
+fn who_can(run: &mut Run, workload: &str, tls: bool) -> Vec<&'static Peer> {
     let mut able = Vec::new();
-    for peer in run.peers.clone() {
+    for peer in run.peers.clone().into_iter().filter(|peer| peer.tls == tls) {
         let reason = match (&peer.http2, &peer.program) {
             (Http2::No(reason), _) if workload == STREAMS => reason,
             (_, Program::Haproxy) if workload == MEBIBYTE => {

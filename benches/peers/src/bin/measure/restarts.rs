@@ -128,8 +128,8 @@ fn restart(run: &Run, peer: &Peer, server: &Server, situation: &Situation) -> Ou
 
 fn touch(server: &Server, gibibytes: u64) -> Outcome<()> {
     if gibibytes > 0 {
-        let mut stream = exchange::connect(server.http1)?;
-        stream.set_read_timeout(Some(TOUCHED))?;
+        let mut stream = server.way.connect()?;
+        stream.socket().set_read_timeout(Some(TOUCHED))?;
         exchange::body(&mut stream, &format!("/touch?mib={}", gibibytes << 10))?;
     }
     Ok(())

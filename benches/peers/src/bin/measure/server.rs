@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 use crate::catalogue::{Http2, Peer};
+use crate::client::Way;
 use crate::exchange;
 use crate::workshop::{Workshop, free_address};
 
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     leader: Child,
     log: PathBuf,
     pub(crate) http1: SocketAddr,
+    /// To `http1`.
+    pub(crate) way: Way,
     pub(crate) http2: SocketAddr,
     /// From before the exec to the first answer.
     pub(crate) start: Duration,
@@ -47,16 +50,18 @@ impl Server {
         let mut command = workshop.command(peer, http1, http2)?;
         command.args(arguments).process_group(0).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
+        let certificate = peer.tls.then_some(workshop.identity.certificate.as_path());
+        let way = Way::to(http1, certificate)?;
         let begun = Instant::now();
         let leader = spawn(&mut command)?;
-        let mut server = Self { leader, log, http1, http2, start: Duration::ZERO };
+        let mut server = Self { leader, log, http1, way, http2, start: Duration::ZERO };
         server.start = server.first_answer(begun)?;
         Ok(server)
     }
 
     fn first_answer(&mut self, begun: Instant) -> Outcome<Duration> {
         loop {
-            if exchange::once(self.http1, "/hello").is_ok() {
+            if exchange::once(&self.way, "/hello").is_ok() {
                 return Ok(begun.elapsed());
             }
             if self.members().is_empty() {

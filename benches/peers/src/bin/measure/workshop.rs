@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::Outcome;
 use crate::catalogue::{PEERS, Peer, Program};
+use crate::client::Identity;
 
 /// Where Debian installs the sources of Go's packages.
 const GOPATH: &str = "/usr/share/gocode";
@@ -23,6 +24,8 @@ pub(crate) struct Workshop {
     pub(crate) descriptors: u64,
     /// By the file in `go/`: the program, or why there is none.
     go: BTreeMap<&'static str, Result<PathBuf, String>>,
+    /// Of the servers that speak TLS.
+    pub(crate) identity: Identity,
 }
 
 impl Workshop {
@@ -36,8 +39,9 @@ impl Workshop {
             _ => None,
         });
         let go = go.collect();
+        let identity = Identity::make(&directory)?;
         let cores = std::thread::available_parallelism()?.get();
-        Ok(Self { directory, cores, descriptors: raise_descriptors()?, go })
+        Ok(Self { directory, cores, descriptors: raise_descriptors()?, go, identity })
     }
 
     /// Why it cannot take part.
@@ -49,7 +53,6 @@ impl Workshop {
             Program::Go(name) => self.go[name].as_ref().err().cloned(),
             Program::Nginx => find("nginx").is_none().then(|| "nginx is not installed".to_owned()),
             Program::Haproxy => find("haproxy").is_none().then(|| "haproxy is not installed".to_owned()),
-            Program::NotYet(reason) => Some(reason.to_owned()),
         }
     }
 
@@ -72,9 +75,11 @@ impl Workshop {
                 command.args(["-W", "-f"]).arg(file);
                 return Ok(command);
             }
-            Program::NotYet(reason) => return Err(reason.into()),
         };
         command.args([http1.to_string(), http2.to_string()]);
+        if peer.tls {
+            command.arg("--tls").args([&self.identity.certificate, &self.identity.key]);
+        }
         command.envs(peer.environment.iter().copied());
         Ok(command)
     }
