@@ -449,6 +449,8 @@ async fn a_slow_reader_whose_body_is_unread_gets_all_of_it_and_the_end() {
     let mut talk =
         mirror.talk_slowly([large("POST", "Content-Length: 1000000\r\n", &HIDDEN.repeat(1000))]).await;
     talk.send_all().await;
+    // An answer that began later would say that it is the last.
+    talk.raw.until_at_least(1).await;
     let predecessor = mirror.restart_having_heard(1).await;
     assert_eq!(talk.ends().await, [predecessor]);
     mirror.ends().await;

@@ -22,13 +22,16 @@ const FREE: u32 = 1024;
 /// And then so many between two pauses.
 const AT_A_TIME: u32 = 64;
 
+/// A frame, an error, or the end.
+type Polled<E> = Option<Result<Frame<Bytes>, E>>;
+
 /// What is known of the crumbs of one body.
 #[derive(Debug)]
 pub(crate) struct Crumbs<E> {
     in_a_row: u32,
     gathered: Option<Box<Gathered>>,
     /// What came after what was gathered. Boxed, as it rarely is, and every request moves its body a few times.
-    then: Option<Box<Option<Result<Frame<Bytes>, E>>>>,
+    then: Option<Box<Polled<E>>>,
 }
 
 #[derive(Debug)]
@@ -47,11 +50,7 @@ impl<E> Default for Crumbs<E> {
 
 impl<E> Crumbs<E> {
     /// The next frame of `body`. What was gathered comes before its end, trailers or error.
-    pub(crate) fn poll_frame<B>(
-        &mut self,
-        body: &mut B,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>>
+    pub(crate) fn poll_frame<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Polled<E>>
     where
         B: Body<Data = Bytes, Error = E> + Unpin,
     {
@@ -89,11 +88,11 @@ impl<E> Crumbs<E> {
         gathered.count += 1;
     }
 
-    fn pass_on(&mut self) -> Option<Result<Frame<Bytes>, E>> {
+    fn pass_on(&mut self) -> Polled<E> {
         self.gathered.take().map(|gathered| Ok(Frame::data(gathered.bytes.freeze())))
     }
 
-    fn after_gathered(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Result<Frame<Bytes>, E>> {
+    fn after_gathered(&mut self, frame: Polled<E>) -> Polled<E> {
         match self.pass_on() {
             Some(gathered) => {
                 self.then = Some(Box::new(frame));
@@ -124,7 +123,7 @@ impl<E> Crumbs<E> {
 }
 
 /// Its bytes, if it is one. One without a byte is none: it costs nobody memory.
-fn crumb<E>(frame: &Option<Result<Frame<Bytes>, E>>) -> Option<&[u8]> {
+fn crumb<E>(frame: &Polled<E>) -> Option<&[u8]> {
     let data = frame.as_ref()?.as_ref().ok()?.data_ref()?;
     (1..CRUMB).contains(&data.len()).then_some(data)
 }
