@@ -22,13 +22,16 @@ const FREE: u32 = 1024;
 /// And then so many between two pauses.
 const AT_A_TIME: u32 = 64;
 
+/// What a body gives when it is asked; nothing, at its end.
+type Next<E> = Option<Result<Frame<Bytes>, E>>;
+
 /// What is known of the crumbs of one body.
 #[derive(Debug)]
 pub(crate) struct Crumbs<E> {
     in_a_row: u32,
     gathered: Option<Box<Gathered>>,
     /// What came after what was gathered. Boxed, as it rarely is, and every request moves its body a few times.
-    then: Option<Box<Option<Result<Frame<Bytes>, E>>>>,
+    then: Option<Box<Next<E>>>,
 }
 
 #[derive(Debug)]
@@ -93,7 +96,7 @@ impl<E> Crumbs<E> {
         self.gathered.take().map(|gathered| Ok(Frame::data(gathered.bytes.freeze())))
     }
 
-    fn after_gathered(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Option<Result<Frame<Bytes>, E>> {
+    fn after_gathered(&mut self, frame: Next<E>) -> Next<E> {
         match self.pass_on() {
             Some(gathered) => {
                 self.then = Some(Box::new(frame));
