@@ -22,8 +22,8 @@ const FREE: u32 = 1024;
 /// And then so many between two pauses.
 const AT_A_TIME: u32 = 64;
 
-/// A frame, an error, or the end.
-type Polled<E> = Option<Result<Frame<Bytes>, E>>;
+/// What a body gives when it is asked; nothing, at its end.
+type Next<E> = Option<Result<Frame<Bytes>, E>>;
 
 /// What is known of the crumbs of one body.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Crumbs<E> {
     in_a_row: u32,
     gathered: Option<Box<Gathered>>,
     /// What came after what was gathered. Boxed, as it rarely is, and every request moves its body a few times.
-    then: Option<Box<Polled<E>>>,
+    then: Option<Box<Next<E>>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,11 @@ impl<E> Default for Crumbs<E> {
 
 impl<E> Crumbs<E> {
     /// The next frame of `body`. What was gathered comes before its end, trailers or error.
-    pub(crate) fn poll_frame<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Polled<E>>
+    pub(crate) fn poll_frame<B>(
+        &mut self,
+        body: &mut B,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>>
     where
         B: Body<Data = Bytes, Error = E> + Unpin,
     {
@@ -88,11 +92,11 @@ impl<E> Crumbs<E> {
         gathered.count += 1;
     }
 
-    fn pass_on(&mut self) -> Polled<E> {
+    fn pass_on(&mut self) -> Option<Result<Frame<Bytes>, E>> {
         self.gathered.take().map(|gathered| Ok(Frame::data(gathered.bytes.freeze())))
     }
 
-    fn after_gathered(&mut self, frame: Polled<E>) -> Polled<E> {
+    fn after_gathered(&mut self, frame: Next<E>) -> Next<E> {
         match self.pass_on() {
             Some(gathered) => {
                 self.then = Some(Box::new(frame));
@@ -123,7 +127,7 @@ impl<E> Crumbs<E> {
 }
 
 /// Its bytes, if it is one. One without a byte is none: it costs nobody memory.
-fn crumb<E>(frame: &Polled<E>) -> Option<&[u8]> {
+fn crumb<E>(frame: &Option<Result<Frame<Bytes>, E>>) -> Option<&[u8]> {
     let data = frame.as_ref()?.as_ref().ok()?.data_ref()?;
     (1..CRUMB).contains(&data.len()).then_some(data)
 }

@@ -19,8 +19,7 @@ impl Idle {
         let mut streams = Vec::with_capacity(count);
         while streams.len() < count {
             let more = (count - streams.len()).min(AT_A_TIME);
-            let mut opened =
-                (0..more).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
+            let mut opened = (0..more).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
             for answered in ask(opened.iter_mut()) {
                 answered.map_err(|error| {
                     io::Error::other(format!("connection {} of {count}: {error}", streams.len()))

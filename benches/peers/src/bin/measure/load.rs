@@ -76,8 +76,7 @@ pub(crate) fn keep_alive(
     connections: usize,
     window: Duration,
 ) -> Outcome<Round> {
-    let mut streams =
-        (0..connections).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
+    let mut streams = (0..connections).map(|_| server.way.connect()).collect::<io::Result<Vec<_>>>()?;
     let mut length = 0;
     for stream in &mut streams {
         length = exchange::ask(stream, path)?.0.whole();

@@ -26,9 +26,7 @@ pub(crate) const WORKLOADS: [Workload; 6] = [
 /// For those that speak it.
 pub(crate) const OVER_TLS: [Workload; 3] = [
     ("64 keep-alive connections over TLS", |server, window| load::keep_alive(server, "/hello", 64, window)),
-    ("new connections over TLS", |server, window| {
-        load::new_connections(server, Sessions::New, 32, window)
-    }),
+    ("new connections over TLS", |server, window| load::new_connections(server, Sessions::New, 32, window)),
     ("new connections over TLS that resume a session", |server, window| {
         load::new_connections(server, Sessions::Resumed, 32, window)
     }),
