@@ -1,11 +1,13 @@
 //! For tests: what of a secret stands in the memory of this process.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::{LazyLock, Mutex};
 
 use zeroize::Zeroizing;
+
+use crate::lock::lock;
 
 /// Enough bytes not to stand there by chance.
 const PART: usize = 16;
@@ -13,12 +15,11 @@ const PART: usize = 16;
 /// So much is looked at at a time, in bytes.
 const PIECE: usize = 1 << 20;
 
-thread_local! {
-    /// Room for the list of mappings and for a piece of memory. It is there before there is a secret: what is allocated
-    /// afterwards may come to lie where one was, and overwrite what should be found.
-    static ROOM: RefCell<(String, Vec<u8>)> =
-        RefCell::new((String::with_capacity(1 << 20), vec![0; PIECE]));
-}
+/// Room for the list of mappings and for a piece of memory. It is there before there is a secret: what is allocated
+/// afterwards may come to lie where one was, and overwrite what should be found. And there is one for all tests: while
+/// one looks, what it has read of another's secret is in there.
+static ROOM: LazyLock<Mutex<(String, Vec<u8>)>> =
+    LazyLock::new(|| Mutex::new((String::with_capacity(1 << 20), vec![0; PIECE])));
 
 /// The secret of the test, so that no part of it stands anywhere: each byte is made when it is needed.
 #[derive(Clone, Copy)]
@@ -30,7 +31,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Each `seed` makes another one, in each process.
     pub(crate) fn new(seed: u64, length: usize) -> Self {
-        ROOM.with(|_made| {});
+        LazyLock::force(&ROOM);
         Self { seed: seed << 32 | u64::from(std::process::id()), length }
     }
 
@@ -52,29 +53,26 @@ impl Pattern {
 
     /// Whether a part of it stands in what this process can write.
     pub(crate) fn is_in_memory(self) -> bool {
-        ROOM.with_borrow_mut(|(mappings, piece)| {
-            let memory = File::open("/proc/self/mem").expect("Linux");
-            mappings.clear();
-            let read = File::open("/proc/self/maps").and_then(|mut maps| maps.read_to_string(mappings));
-            read.expect("Linux");
-            mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to, piece))
-        })
+        let (mappings, piece) = &mut *lock(&ROOM);
+        let memory = File::open("/proc/self/mem").expect("Linux");
+        mappings.clear();
+        let read = File::open("/proc/self/maps").and_then(|mut maps| maps.read_to_string(mappings));
+        read.expect("Linux");
+        mappings.lines().filter_map(writable).any(|(from, to)| self.is_between(&memory, from, to, piece))
     }
 
     fn is_between(self, memory: &File, mut from: u64, to: u64, piece: &mut [u8]) -> bool {
         while from < to {
             let bytes = &mut piece[..PIECE.min((to - from) as usize)];
-            // What has gone since holds nothing.
-            if memory.read_exact_at(bytes, from).is_err() {
-                return false;
-            }
+            let is_there = memory.read_exact_at(bytes, from).is_ok();
             // Some of its parts: what is freed loses its first bytes to the allocator.
             let mut parts = (0..self.length - PART).rev().step_by(self.length.div_ceil(8));
-            let is_found = parts.any(|at| self.has_part(bytes, at));
+            let is_found = is_there && parts.any(|at| self.has_part(bytes, at));
             // Or it would be found in here the next time.
             bytes.fill(0);
-            if is_found {
-                return true;
+            // What has gone since holds nothing.
+            if is_found || !is_there {
+                return is_found;
             }
             from += bytes.len() as u64;
         }
