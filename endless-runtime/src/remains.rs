@@ -35,9 +35,12 @@ impl Pattern {
         Self { seed: seed << 32 | u64::from(std::process::id()), length }
     }
 
+    /// As SplitMix64 mixes: with less, parts of two secrets are the same.
     fn byte(self, at: usize) -> u8 {
-        let mixed = (self.seed ^ at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 40) as u8
+        let mixed = self.seed.wrapping_add((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) as u8
     }
 
     pub(crate) fn bytes(self) -> Zeroizing<Vec<u8>> {
