@@ -392,7 +392,7 @@ impl Servers {
                 Some(address) => {
                     let listener = address.to_string().into();
                     let heir = Heir { listener, errands: errands.clone() };
-                    idlers.extend([entry.connections.leave_to(heir)]);
+                    idlers.append(entry.connections.leave_to(heir));
                 }
                 None => entry.connections.leave(),
             }

@@ -223,9 +223,7 @@ enum Protocol {
 async fn find_protocol(io: &mut Io, first: &mut BytesMut) -> Option<Protocol> {
     first.reserve(FIRST_READ);
     loop {
-        if !first.is_empty()
-            && let Some(protocol) = protocol_of(first)
-        {
+        if let Some(protocol) = protocol_of(first) {
             return Some(protocol);
         }
         match io.read_ahead(first).await {

@@ -550,11 +550,9 @@ impl Idlers {
         let next = self.0.drain(self.0.len().saturating_sub(count)..);
         next.map(|connection| connection.move_on()).count()
     }
-}
 
-impl Extend<Self> for Idlers {
-    fn extend<I: IntoIterator<Item = Self>>(&mut self, others: I) {
-        self.0.extend(others.into_iter().flat_map(|Self(others)| others));
+    pub(crate) fn append(&mut self, Self(mut others): Self) {
+        self.0.append(&mut others);
     }
 }
 
