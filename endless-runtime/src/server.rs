@@ -354,10 +354,10 @@ impl<S: HttpService> Opening<S> {
         }
         process.hooks.before_begin(&address).await;
         before_begin.into_iter().for_each(|hook| hook(&address));
-        let (terms, acceptor) = (terms(process, &settings), entry.connections.acceptor());
+        let (terms, acceptor) = (Arc::new(terms(process, &settings)), entry.connections.acceptor());
         if let Some(service) = cloned(&service, entry) {
             // What has moved here has begun without TLS.
-            let moved = Offer { service, terms, handshakes: None };
+            let moved = Offer { service, terms: Arc::clone(&terms), handshakes: None };
             tokio::spawn(take_over(Arc::clone(entry), entry.take_arrivals(), moved));
         }
         let offer = Offer { service, terms, handshakes };
@@ -403,7 +403,7 @@ fn prepared<S: HttpService>(service: S) -> S {
 /// What each connection of a server is served with.
 struct Offer<S> {
     service: S,
-    terms: Terms,
+    terms: Arc<Terms>,
     /// Where TLS is spoken.
     handshakes: Option<Arc<Handshakes>>,
 }
@@ -459,7 +459,7 @@ async fn take_over<S: HttpService>(
 
 fn begin<S: HttpService>(entry: &Entry, arrival: Arrival, offer: &Offer<S>) {
     if let Some(service) = cloned(&offer.service, entry) {
-        connection::serve(arrival, service, offer.terms, offer.handshakes.clone());
+        connection::serve(arrival, service, Arc::clone(&offer.terms), offer.handshakes.clone());
     }
 }
 

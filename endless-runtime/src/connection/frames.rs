@@ -53,14 +53,18 @@ impl Frames {
         self.large_heads.poll_some(cx)
     }
 
-    pub(super) fn received(&mut self, bytes: &[u8]) {
+    /// Returns how many begin in these bytes.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
         let Self { heads, bring_nothing, large_heads } = self;
+        let mut count = 0;
         heads.pass(bytes, |head| {
+            count += 1;
             bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
             large_heads.left -= beyond_the_usual(head) as f64;
         });
         bring_nothing.fill_up_if_used();
         large_heads.fill_up_if_used();
+        count
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {

@@ -32,12 +32,11 @@ const HYPERS_BUFFER: usize = 8192 + 4096 * 100;
 ///
 /// One that idles for long enough is given back.
 pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
-    let Quiet { mut io, mut requests, mut patience } = quiet;
-    let terms = *requests.terms();
+    let Quiet { mut io, mut requests, mut patience, delay } = quiet;
     let state = Arc::clone(io.state());
-    let builder = builder(terms.limits);
-    let mut grace = IdleGrace::new(terms.idle_grace);
-    let mut idleness = Idleness::default();
+    let builder = builder(&requests.terms().limits);
+    let mut grace = IdleGrace::new(requests.terms().idle_grace);
+    let mut idleness = Idleness::of(delay);
     loop {
         let connection = builder.serve_connection(io, requests);
         let mut served = Served::Plain { connection, is_done: false };
@@ -99,7 +98,8 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
                 (io, requests) = (whole.with_unread(read_buf), service);
             }
             End::Idles => {
-                return Some(Quiet { io: whole, requests: service, patience });
+                let delay = idleness.delay().doubled();
+                return Some(Quiet { io: whole, requests: service, patience, delay });
             }
         }
     }
@@ -168,7 +168,7 @@ impl<S: HttpService> Served<S> {
 }
 
 /// Hyper answers a head that is too long with 431, and closes.
-fn builder(limits: Limits) -> Builder {
+fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
         .header_read_timeout(None)

@@ -26,14 +26,14 @@ use crate::service::HttpService;
 ///
 /// A connection without a request for `idle_timeout` is asked to leave.
 pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
-    let Quiet { mut io, requests, mut patience } = quiet;
-    let terms = *requests.terms();
+    let Quiet { mut io, requests, mut patience, .. } = quiet;
+    let terms = Arc::clone(requests.terms());
     io.speaks_http2();
     let (state, must_say_end) = (Arc::clone(io.state()), io.must_say_end());
     if terms.limits.write_timeout.is_some() {
         state.note_streams();
     }
-    let mut connection = pin!(builder(terms.limits).serve_connection(io, requests));
+    let mut connection = pin!(builder(&terms.limits).serve_connection(io, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
     let end = poll_fn(|cx| {
@@ -77,7 +77,7 @@ enum End {
 
 /// Hyper's limits stand: 200 streams at a time, and h2's against rapid resets. Against floods of frames that
 /// are none of requests, see [`super::frames`].
-fn builder(limits: Limits) -> Builder<TokioExecutor> {
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let max_header_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     builder.timer(TokioTimer::new()).max_header_list_size(max_header_bytes);

@@ -16,13 +16,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
-use super::HTTP2_PREFACE;
 use super::farewell::Farewell;
 use super::frames::Frames;
-use super::pace::{IN_A_ROW, Pace, PaceOfHead};
+use super::pace::{self, IN_A_ROW, Pace, PaceOfHead};
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
 use super::transport::Transport;
+use super::turns::Turn;
 use crate::listener::Stream;
 
 /// How long a client that has sent more than was read may take to close its side after ours. To close while
@@ -36,6 +36,7 @@ const HYPERS_FIRST: usize = 8192;
 pub(crate) struct Io {
     stream: TokioIo<Heard>,
     already_read: Bytes,
+    hypers_buffer: HypersBuffer,
     /// Our side.
     is_closed: bool,
     linger: Option<Box<Linger>>,
@@ -43,8 +44,13 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: impl Into<Transport>, registered: Registered) -> Self {
-        let stream = TokioIo::new(Heard::new(stream.into(), registered));
-        Self { stream, already_read: Bytes::new(), is_closed: false, linger: None }
+        Self::of(Heard::new(stream.into(), registered))
+    }
+
+    fn of(heard: Heard) -> Self {
+        let stream = TokioIo::new(heard);
+        let hypers_buffer = HypersBuffer::Unused;
+        Self { stream, already_read: Bytes::new(), hypers_buffer, is_closed: false, linger: None }
     }
 
     pub(crate) fn state(&self) -> &std::sync::Arc<ConnectionState> {
@@ -65,6 +71,7 @@ impl Io {
     /// With `read` before what was given back.
     pub(crate) fn with_unread(mut self, read: Bytes) -> Self {
         self.already_read = joined(read, self.take_back());
+        self.hypers_buffer = HypersBuffer::Unused;
         self
     }
 
@@ -141,23 +148,26 @@ impl Io {
         if !self.already_read.is_empty() {
             return Poll::Ready(());
         }
+        self.hypers_buffer = HypersBuffer::Unused;
         self.poll_some(cx).map(drop)
     }
 
-    /// How much hyper is given for a read with so much room.
-    ///
-    /// It wants as much room for each read, and has no more than that until it has read something. While a request
-    /// is answered it looks for the client's end, with a buffer that the request still has a part of; then it would
-    /// take a new one each time. With a part of a head in its buffer when it reads again, it makes the buffer twice
-    /// as large. What is no whole head is not divided: after a part, hyper looks at nothing but the whole.
-    fn at_once(&self, room: usize) -> usize {
+    /// How much of what was read hyper is given for a read with so much room; see [`HypersBuffer`].
+    fn at_once(&mut self, room: usize) -> usize {
         let count = self.already_read.len();
-        let is_head = || {
-            let may_be = self.stream.inner().http2.is_none() && !self.already_read.starts_with(HTTP2_PREFACE);
-            may_be && self.already_read.ends_with(b"\r\n\r\n")
+        let is_divided = self.may_divide(room) && self.already_read.ends_with(b"\r\n\r\n");
+        self.hypers_buffer = match self.hypers_buffer {
+            HypersBuffer::Unused => HypersBuffer::First,
+            HypersBuffer::First | HypersBuffer::Settled => HypersBuffer::Settled,
         };
-        let is_divided = room == HYPERS_FIRST && is_head();
         room.min(if is_divided { count - 1 } else { count })
+    }
+
+    /// Whether what comes now, if it is a whole head, is divided.
+    fn may_divide(&self, room: usize) -> bool {
+        self.hypers_buffer == HypersBuffer::First
+            && room == HYPERS_FIRST
+            && self.stream.inner().http2.is_none()
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -214,6 +224,12 @@ impl Read for Io {
         if self.state().looks_for_end() {
             return self.poll_end(cx);
         }
+        if self.already_read.is_empty() && self.may_divide(buffer.remaining()) {
+            ready!(self.poll_some(cx))?;
+            if self.already_read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
@@ -261,6 +277,23 @@ impl Write for Io {
         self.state().writes();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
+}
+
+/// The buffer that hyper has read into since the connection was quiet.
+///
+/// Hyper wants as much room for each read as it had, and has no more than that until it has read something. While a
+/// request is answered it looks for the client's end, with a buffer that the request still has a part of; then it
+/// would take a new one each time. With a part of a head in its buffer when it reads again, it makes the buffer twice
+/// as large. So a head is given in two parts: once, and not the first, as most connections idle after that one, and a
+/// buffer for each of those that come at a time is more memory than all that they need while they idle. What is no
+/// whole head is not divided: after a part, hyper looks at nothing but the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HypersBuffer {
+    Unused,
+    /// Hyper has read into it once.
+    First,
+    /// It stays as it is.
+    Settled,
 }
 
 /// Of both, in memory of their own where there is anything: however short, each may keep a whole buffer.
@@ -316,11 +349,13 @@ struct Heard {
     http2: Option<Box<(Frames, Farewell)>>,
     /// How much was read since others had their turn.
     in_a_row: usize,
+    /// Its own, where it waits for it.
+    turn: Option<Turn>,
 }
 
 impl Heard {
     fn new(stream: Transport, registered: Registered) -> Self {
-        Self { stream, registered, head: PaceOfHead::default(), http2: None, in_a_row: 0 }
+        Self { stream, registered, head: PaceOfHead::default(), http2: None, in_a_row: 0, turn: None }
     }
 
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -341,7 +376,7 @@ impl Heard {
         }
         if let Some(http2) = &mut self.http2 {
             let (frames, _) = &mut **http2;
-            frames.received(bytes);
+            self.in_a_row += frames.received(bytes) * pace::WORK_OF_FRAME;
         } else if let Some(pace) = self.head.of(state.head()) {
             pace.read(bytes.len());
         }
@@ -370,9 +405,13 @@ impl AsyncRead for Heard {
             self.in_a_row = 0;
             return Poll::Pending;
         }
+        if let Some(turn) = self.turn {
+            ready!(self.registered.turns().poll(turn, cx));
+            self.turn = None;
+        }
         if self.in_a_row >= IN_A_ROW {
             self.in_a_row = 0;
-            cx.waker().wake_by_ref();
+            self.turn = Some(self.registered.turns().queue(cx));
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -496,7 +535,7 @@ mod tests {
         }
         served.abort();
         let rooms = lock(&noted);
-        assert!(rooms.len() > 5 && rooms[1..].iter().all(|room| *room > HYPERS_FIRST), "{rooms:?}");
+        assert!(rooms.len() > 5 && rooms[3..].iter().all(|room| *room > HYPERS_FIRST), "{rooms:?}");
     }
 
     /// Until it has to wait.
@@ -513,6 +552,13 @@ mod tests {
         }
     }
 
+    /// With nobody else, the next is given as soon as it was looked for others.
+    async fn turns_are_given() {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn others_have_their_turn_while_one_sends() {
         let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
@@ -521,6 +567,8 @@ mod tests {
         let _body = heard.registered.state().request_begins();
         for _ in 0..9 {
             assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
+            assert_eq!(read_in_a_row(&mut heard), 0);
+            turns_are_given().await;
         }
     }
 
@@ -539,6 +587,7 @@ mod tests {
         assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
         let _body = heard.registered.state().request_begins();
         for _ in 0..5 {
+            turns_are_given().await;
             assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
         }
     }
@@ -547,7 +596,9 @@ mod tests {
     fn closed(server: DuplexStream) -> Io {
         let heard = heard(server);
         heard.registered.state().received();
-        Io { stream: TokioIo::new(heard), already_read: Bytes::new(), is_closed: true, linger: None }
+        let mut io = Io::of(heard);
+        io.is_closed = true;
+        io
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 mod transport;
+mod turns;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -45,7 +46,7 @@ pub use info::ConnectInfo;
 use io::Io;
 pub(crate) use moving::{Arrival, Past};
 use patience::Patience;
-use quiet::{End, Quiet};
+use quiet::{Delay, End, Quiet};
 #[cfg(any(test, fuzzing))]
 pub(crate) use refusal::refusal;
 use request::Requests;
@@ -60,8 +61,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for the usual first request, so that it is read in one go.
 const FIRST_READ: usize = 1024;
 
-/// What a server's connections are served under.
-#[derive(Clone, Copy, Debug)]
+/// What a server's connections are served under, all alike.
+#[derive(Debug)]
 pub(crate) struct Terms {
     /// How long a connection stays open when it is asked to leave while idle.
     pub(crate) idle_grace: Duration,
@@ -78,7 +79,7 @@ pub(crate) struct Terms {
 pub(crate) fn serve<S: HttpService>(
     arrival: Arrival,
     service: S,
-    terms: Terms,
+    terms: Arc<Terms>,
     handshakes: Option<Arc<Handshakes>>,
 ) -> JoinHandle<()> {
     let Arrival { stream, registered, past } = arrival;
@@ -89,7 +90,7 @@ pub(crate) fn serve<S: HttpService>(
     };
     tokio::spawn(async move {
         // Boxed, as only a few connections are in the middle of one, and it is larger than all that follows.
-        let begun = Box::pin(tls::begin(stream, registered, &handshakes, terms, info)).await;
+        let begun = Box::pin(tls::begin(stream, registered, &handshakes, terms.idle_grace, info)).await;
         if let Some((io, beginning)) = begun {
             serve_http(io, service, terms, beginning).await;
         }
@@ -109,7 +110,7 @@ struct Beginning {
 fn serve_http<S: HttpService>(
     mut io: Io,
     service: S,
-    terms: Terms,
+    terms: Arc<Terms>,
     beginning: Beginning,
 ) -> impl Future<Output = ()> + Send {
     let Beginning { past, info, agreed } = beginning;
@@ -117,13 +118,14 @@ fn serve_http<S: HttpService>(
     if !past.unread.is_empty() {
         state.received();
     }
-    let patience = Patience::new(&state, terms.limits, past.since);
+    let patience = Patience::new(&state, &terms, past.since);
     io.give_back(past.unread);
-    let mut quiet = Quiet { io, requests: Requests::new(service, state, terms, info), patience };
+    let requests = Requests::new(service, state, terms, info);
+    let mut quiet = Quiet { io, requests, patience, delay: Delay::default() };
     let mut protocol = agreed.or(past.http1.then_some(Protocol::Http1));
     async move {
         loop {
-            match quiet.until_heard(terms.idle_grace).await {
+            match quiet.until_heard().await {
                 End::Heard => {}
                 End::Moves => match Box::pin(quiet.give(protocol)).await {
                     Some(stays) => {
@@ -161,8 +163,8 @@ async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protoco
 
 /// Finds out what is spoken, unless the connection ends, or goes to the successor before.
 async fn find_out<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Option<Protocol>)> {
-    let (state, terms) = (Arc::clone(quiet.io.state()), *quiet.requests.terms());
-    let mut left = pin!(leaves(&state, terms));
+    let (state, idle_grace) = (Arc::clone(quiet.io.state()), quiet.requests.terms().idle_grace);
+    let mut left = pin!(leaves(&state, idle_grace));
     loop {
         match first_bytes(&mut quiet, left.as_mut()).await {
             First::Of(protocol) => return Some((quiet, Some(protocol))),
@@ -180,9 +182,9 @@ async fn find_out<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Opti
 }
 
 /// Resolves when a connection that is asked to leave has had its grace.
-async fn leaves(state: &ConnectionState, terms: Terms) {
+async fn leaves(state: &ConnectionState, idle_grace: Duration) {
     state.leaving().await;
-    tokio::time::sleep(terms.idle_grace).await;
+    tokio::time::sleep(idle_grace).await;
 }
 
 /// Waits for the first bytes, and gives them back.
@@ -269,9 +271,11 @@ mod tests {
         let state = Arc::clone(registered.state());
         let limits = Limits { max_header_bytes: 8192, ..Limits::default() };
         let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
-        let patience = Patience::new(&state, limits, Instant::now());
+        let terms = Arc::new(terms);
+        let patience = Patience::new(&state, &terms, Instant::now());
         let io = Io::new(Stream::in_memory(server), registered);
-        (Quiet { io, requests: Requests::new(service, state, terms, None), patience }, client)
+        let requests = Requests::new(service, state, terms, None);
+        (Quiet { io, requests, patience, delay: Delay::default() }, client)
     }
 
     async fn ask(client: &mut DuplexStream, path: &str) {
@@ -294,13 +298,13 @@ mod tests {
         let (mut quiet, mut client) = quiet();
         for path in ["/first", "/second"] {
             ask(&mut client, path).await;
-            let heard = quiet.until_heard(Duration::ZERO).await;
+            let heard = quiet.until_heard().await;
             assert!(matches!(heard, End::Heard));
             let (again, ()) = tokio::join!(speak(quiet, Some(Protocol::Http1)), answer(&mut client, path));
             quiet = again.expect("it is still open");
         }
         drop(client);
-        assert!(matches!(quiet.until_heard(Duration::ZERO).await, End::Heard), "its end too");
+        assert!(matches!(quiet.until_heard().await, End::Heard), "its end too");
         assert!(speak(quiet, Some(Protocol::Http1)).await.is_none());
     }
 
@@ -337,8 +341,8 @@ mod tests {
             crate::service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(String::new())));
         let limits = Limits::default();
         let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
-        let bytes = size_of_val(&serve_http(io, service, terms, beginning));
-        assert!(bytes <= 1024, "{bytes}");
+        let bytes = size_of_val(&serve_http(io, service, Arc::new(terms), beginning));
+        assert!(bytes <= 512, "{bytes}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::timer::Timer;
 /// would keep a thread for as long as tokio lets a task go on, which is a megabyte and more.
 pub(super) const IN_A_ROW: usize = 64 << 10;
 
+/// What a frame of HTTP/2 is worth in bytes: thousands of short ones fit into a turn, and each is work.
+pub(super) const WORK_OF_FRAME: usize = 512;
+
 /// And then nothing, for as long, where what is read brings nothing: a head that is longer than honest ones
 /// are, and what is thrown away. This is 50 megabits a second. A client that sends faster is told by TCP to
 /// wait, and costs no more than one that does not.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Terms;
 use super::state::{Awaited, ConnectionState};
 use super::timer::Timer;
 use crate::config::Limits;
@@ -20,7 +21,7 @@ const SLACK_FOR_RESET: Duration = Duration::from_secs(1);
 /// What a connection is waited for, since when, and until when.
 pub(super) struct Patience {
     state: Arc<ConnectionState>,
-    limits: Limits,
+    terms: Arc<Terms>,
     awaited: Awaited,
     since: Instant,
     timer: Option<Timer>,
@@ -28,9 +29,9 @@ pub(super) struct Patience {
 
 impl Patience {
     /// With a connection that has been waited for since then.
-    pub(super) fn new(state: &Arc<ConnectionState>, limits: Limits, since: Instant) -> Self {
-        let (state, awaited) = (Arc::clone(state), state.awaited());
-        let mut patience = Self { state, limits, awaited, since, timer: None };
+    pub(super) fn new(state: &Arc<ConnectionState>, terms: &Arc<Terms>, since: Instant) -> Self {
+        let (state, terms, awaited) = (Arc::clone(state), Arc::clone(terms), state.awaited());
+        let mut patience = Self { state, terms, awaited, since, timer: None };
         patience.note_head();
         patience
     }
@@ -75,13 +76,13 @@ impl Patience {
     }
 
     fn note_head(&mut self) {
-        if self.awaited == Awaited::Head && self.limits.read_timeout.is_some() {
+        if self.awaited == Awaited::Head && self.terms.limits.read_timeout.is_some() {
             self.state.head_began(self.since);
         }
     }
 
     fn limit(&self) -> Option<Duration> {
-        let Limits { read_timeout, write_timeout, header_timeout, idle_timeout, .. } = self.limits;
+        let Limits { read_timeout, write_timeout, header_timeout, idle_timeout, .. } = self.terms.limits;
         match self.awaited {
             Awaited::Request { .. } => idle_timeout,
             Awaited::Head => [header_timeout, read_timeout].into_iter().flatten().min(),
@@ -100,8 +101,12 @@ mod tests {
 
     fn patience(limits: Limits) -> (Arc<ConnectionState>, Patience) {
         let state = Arc::new(ConnectionState::default());
-        let patience = Patience::new(&state, limits, Instant::now());
+        let patience = Patience::new(&state, &terms(limits), Instant::now());
         (state, patience)
+    }
+
+    fn terms(limits: Limits) -> Arc<Terms> {
+        Arc::new(Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false })
     }
 
     fn limits() -> Limits {
@@ -121,7 +126,7 @@ mod tests {
                 state.received();
             }
             let since = Instant::now() - Duration::from_secs(20);
-            let mut patience = Patience::new(&state, limits(), since);
+            let mut patience = Patience::new(&state, &terms(limits()), since);
             let (_awaited, took) = late(&mut patience).await;
             assert!((limit - 20) * 1000 <= took && took <= (limit - 20) * 1000 + 1, "{took}");
         }

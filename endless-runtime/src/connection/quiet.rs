@@ -25,6 +25,7 @@ pub(super) struct Quiet<S> {
     pub(super) io: Io,
     pub(super) requests: Requests<S>,
     pub(super) patience: Patience,
+    pub(super) delay: Delay,
 }
 
 /// What ends a quiet time.
@@ -38,14 +39,15 @@ pub(super) enum End {
 }
 
 impl<S> Quiet<S> {
-    /// Waits for any of these; a connection that is asked to leave stays for `grace`. What has come already is
+    /// Waits for any of these; a connection that is asked to leave stays for `idle_grace`. What has come already is
     /// heard at once.
-    pub(super) async fn until_heard(&mut self, grace: Duration) -> End {
-        let mut grace = IdleGrace::new(grace);
+    pub(super) async fn until_heard(&mut self) -> End {
+        let mut grace = IdleGrace::new(self.requests.terms().idle_grace);
         poll_fn(|cx| {
             // Registers the task first: what it is asked while it is polled must not be overlooked.
             let leaving = self.io.state().poll_leaving(cx);
             if self.io.poll_heard(cx).is_ready() {
+                self.delay.begin_anew_after(self.patience.since().elapsed());
                 return Poll::Ready(End::Heard);
             }
             if self.patience.poll_late(self.io.state().awaited(), cx).is_ready() {
@@ -63,44 +65,78 @@ impl<S> Quiet<S> {
     /// Gives it to the successor; returns it if it stays, and is to leave.
     pub(super) async fn give(self, protocol: Option<Protocol>) -> Option<Self> {
         let is_http1 = protocol == Some(Protocol::Http1);
-        let Self { io, requests, patience } = self;
+        let Self { io, requests, patience, delay } = self;
         let io = moving::give(io, Bytes::new(), is_http1, patience.since()).await?;
-        Some(Self { io, requests, patience })
+        Some(Self { io, requests, patience, delay })
     }
 }
 
-/// After the first request of a connection. One that is used again within that time is given twice as long
-/// each time, so that a busy one is not asked often.
-const FIRST: Duration = Duration::from_millis(50);
+/// How long a connection idles before it is quiet.
+///
+/// Not long, at first: most are quiet after one request, and while a thousand come at a time, the memory of each is
+/// one more that is never given back. One that is used again soon is given twice as long each time, so that a busy
+/// one is hardly ever asked.
+#[derive(Clone, Copy)]
+pub(super) struct Delay(Duration);
+
+const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(2);
 
+impl Default for Delay {
+    fn default() -> Self {
+        Self(FIRST)
+    }
+}
+
+impl Delay {
+    /// For the next time.
+    pub(super) fn doubled(self) -> Self {
+        Self(LONGEST.min(self.0 * 2))
+    }
+
+    /// It was not used again soon.
+    fn begin_anew_after(&mut self, idled: Duration) {
+        if idled >= LONGEST {
+            *self = Self::default();
+        }
+    }
+}
+
 /// When a connection has idled for long enough to be quiet.
-#[derive(Default)]
 pub(super) struct Idleness {
-    /// The request after which it idled when the timer was set, and for how long it was set.
-    since: Option<(u64, Duration)>,
+    /// The request after which it idled when the timer was set.
+    since: Option<u64>,
+    delay: Delay,
     timer: Option<Timer>,
 }
 
 impl Idleness {
+    pub(super) fn of(delay: Delay) -> Self {
+        Self { since: None, delay, timer: None }
+    }
+
     /// Of one that could not be quiet: it is asked again, and not often.
     pub(super) fn after_long() -> Self {
-        Self { since: None, timer: Some(Timer::after(LONGEST)) }
+        Self { since: None, delay: Delay(LONGEST), timer: Some(Timer::after(LONGEST)) }
+    }
+
+    pub(super) fn delay(&self) -> Delay {
+        self.delay
     }
 
     /// Ready when it has. To be asked after every poll of the connection.
     pub(super) fn poll_over(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<()> {
         let Awaited::Request { after } = awaited else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Timer::after(FIRST));
-        let (request, delay) = self.since.get_or_insert((after, FIRST));
+        let timer = self.timer.get_or_insert_with(|| Timer::after(self.delay.0));
+        let request = self.since.get_or_insert(after);
         loop {
             ready!(timer.poll_over(cx));
             if *request == after {
                 return Poll::Ready(());
             }
             *request = after;
-            *delay = LONGEST.min(*delay * 2);
-            timer.reset(Instant::now() + *delay);
+            self.delay = self.delay.doubled();
+            timer.reset(Instant::now() + self.delay.0);
         }
     }
 }
@@ -119,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_idles_is_quiet_soon_and_a_busy_one_is_not() {
-        let mut idleness = Idleness::default();
+        let mut idleness = Idleness::of(Delay::default());
         assert!(!is_over(&mut idleness, Awaited::Request { after: 1 }));
         advance(FIRST * 2).await;
         assert!(!is_over(&mut idleness, Awaited::Response { request: 2 }));
@@ -130,9 +166,23 @@ mod tests {
         assert!(is_over(&mut idleness, Awaited::Request { after: 2 }));
     }
 
+    /// What it costs to be quiet is not paid for each request of one that comes back.
+    #[test]
+    fn one_that_is_used_again_soon_is_left_alone_for_longer_each_time() {
+        let mut delay = Delay::default();
+        for factor in [1, 2, 4, 8] {
+            assert_eq!(delay.0, FIRST * factor);
+            delay = delay.doubled();
+            delay.begin_anew_after(LONGEST / 2);
+        }
+        delay.begin_anew_after(LONGEST);
+        assert_eq!(delay.0, FIRST);
+        assert_eq!((0..100).fold(delay, |delay, _| delay.doubled()).0, LONGEST);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn however_busy_it_was_it_is_quiet_in_the_end() {
-        let mut idleness = Idleness::default();
+        let mut idleness = Idleness::of(Delay::default());
         for after in 0..100 {
             assert!(!is_over(&mut idleness, Awaited::Request { after }));
             advance(LONGEST * 2).await;

@@ -27,7 +27,7 @@ use crate::service::HttpService;
 pub(crate) struct Requests<S> {
     service: RefCell<S>,
     connection: Arc<ConnectionState>,
-    terms: Terms,
+    terms: Arc<Terms>,
     info: Option<ConnectInfo>,
 }
 
@@ -35,13 +35,13 @@ impl<S> Requests<S> {
     pub(crate) fn new(
         service: S,
         connection: Arc<ConnectionState>,
-        terms: Terms,
+        terms: Arc<Terms>,
         info: Option<ConnectInfo>,
     ) -> Self {
         Self { service: RefCell::new(service), connection, terms, info }
     }
 
-    pub(super) fn terms(&self) -> &Terms {
+    pub(super) fn terms(&self) -> &Arc<Terms> {
         &self.terms
     }
 

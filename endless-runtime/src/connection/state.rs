@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::responses::{ByStatus, Responses};
+use super::turns::Turns;
 use crate::lock::lock;
 use crate::moving::Heir;
 
@@ -413,13 +414,14 @@ pub(crate) struct Connections {
     parted: Notify,
 }
 
-/// What all servers' connections tell, to one listener each.
+/// What all servers' connections tell, to one listener each, and what they share.
 #[derive(Debug, Default)]
 pub(crate) struct Occupancy {
     /// Told whenever a server has lost its last connection or its acceptor.
     pub(crate) emptied: Notify,
     /// Told whenever a server has a first connection.
     pub(crate) begun: Notify,
+    turns: Arc<Turns>,
 }
 
 #[derive(Debug, Default)]
@@ -581,6 +583,10 @@ pub(crate) struct Registered {
 impl Registered {
     pub(crate) fn state(&self) -> &Arc<ConnectionState> {
         &self.state
+    }
+
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.connections.occupancy.turns
     }
 
     /// Who takes the connection over, if anybody does.

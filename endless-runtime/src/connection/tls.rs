@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 use super::info::ConnectInfo;
 use super::io::Io;
 use super::state::Registered;
-use super::{Beginning, Past, Protocol, Terms, leaves};
+use super::{Beginning, Past, Protocol, leaves};
 use crate::listener::Stream;
 use crate::log::event;
 use crate::tls::{Presented, TlsInfo};
@@ -62,12 +62,12 @@ pub(super) async fn begin(
     stream: Stream,
     registered: Registered,
     handshakes: &Handshakes,
-    terms: Terms,
+    idle_grace: Duration,
     info: Option<ConnectInfo>,
 ) -> Option<(Io, Beginning)> {
     let state = Arc::clone(registered.state());
     state.cannot_move();
-    let meeting = meet(stream, handshakes, leaves(&state, terms));
+    let meeting = meet(stream, handshakes, leaves(&state, idle_grace));
     let met = match handshakes.time {
         // A client that is late has said nothing that could be answered.
         Some(time) => timeout(time, meeting).await.unwrap_or(Met::Nobody),

@@ -221,7 +221,7 @@ fn serve_by_endless(io: DuplexStream, service: Service) -> Served {
     let terms = Terms { idle_grace: IDLE_GRACE, readiness: None, limits, connect_info: false };
     let service = crate::service_fn(move |request| service.clone().answer(request));
     let arrival = Arrival { stream: Stream::in_memory(io), registered, past: Past::none() };
-    let task = connection::serve(arrival, service, terms, None);
+    let task = connection::serve(arrival, service, Arc::new(terms), None);
     Served { task, leave: Box::new(move || state.leave()), nudge: Box::new(|| {}) }
 }
 
