@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::hostile::{
     Asks, Attack, Attackers, Base, Bomb, Continuations, Crowd, DataFrames, DeafHead, ENHANCE_YOUR_CALM, End,
     EndlessBody, Flood, HugeHead, MadeReset, ManyHeaders, NoWindow, Outcomes, RapidReset, Round, Silent,
-    Sink, SlowBody, SlowHead, SlowPreface, SlowStreams, Slowness, Verdict,
+    Sink, SlowBody, SlowHead, SlowPreface, SlowStreams, Slowness, Verdict, on_a_machine_of_its_own,
 };
 use support::{App, Client, H2Load, Kind, Load, Mark, PATIENCE, Resources, Running, example, restarts};
 use tokio::time::timeout;
@@ -466,9 +466,13 @@ impl Site {
 
     /// The 99th percentile of some time.
     async fn latency(&self) -> Duration {
-        let load = Load::new(self.address, keep_alive()).connections(4).start();
-        tokio::time::sleep(TURN).await;
-        let report = load.stop().await;
+        let address = self.address;
+        let report = on_a_machine_of_its_own(async move {
+            let load = Load::new(address, keep_alive()).connections(4).start();
+            tokio::time::sleep(TURN).await;
+            load.stop().await
+        });
+        let report = report.await;
         report.assert_clean();
         report.latencies.percentile(99.0)
     }

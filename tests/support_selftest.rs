@@ -734,7 +734,8 @@ fn rounds_are_counted_until_they_agree() {
 }
 
 #[test]
-fn a_client_that_is_slow_or_unsteady_by_itself_tells_nothing() {
+fn a_client_that_is_slow_or_unsteady_by_itself_tells_no_more_than_what_holds_all_the_same() {
+    assert_eq!(slowness(Base::Without, [[3100, 3100, 6100]; 7]).verdict(), Verdict::Holds);
     let busy = slowness(Base::Without, [[3100, 3100, 9000]; 7]);
     let unsteady =
         slowness(Base::Elsewhere, (0..8).map(|round| [300, if round % 2 == 0 { 300 } else { 900 }, 2000]));

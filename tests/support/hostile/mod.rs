@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,9 +138,31 @@ impl Drop for Attackers {
 /// An attacker has a machine of its own; here it may only have the time that nobody else wants, or what is
 /// measured beside it would be its own work.
 fn yield_to_others() {
-    let thread = nix::unistd::gettid().to_string();
-    let reniced = Command::new("renice").args(["-n", "19", "-p", &thread]).output();
+    let reniced = renice(19);
     assert!(reniced.is_ok_and(|output| output.status.success()), "renice is on every machine");
+}
+
+/// Has a well-behaved client do something, on a thread of its own that gets time whenever it needs some: what is
+/// measured is to be the server's work, and this machine's processors are the server's alone only if nobody else
+/// waits for them. Where that is not allowed, it waits like others.
+pub(crate) async fn on_a_machine_of_its_own<T: Send + 'static>(
+    client: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a thread can be started");
+    let done = runtime.spawn(async {
+        let _where_allowed = renice(-20);
+        client.await
+    });
+    let result = done.await;
+    runtime.shutdown_background();
+    result.expect("no panic")
+}
+
+/// This very thread.
+fn renice(nice: i32) -> io::Result<Output> {
+    let thread = nix::unistd::gettid().to_string();
+    Command::new("renice").args(["-n", &nice.to_string(), "-p", &thread]).output()
 }
 
 /// What has come of the connections of an attack.
