@@ -411,7 +411,7 @@ impl AsyncRead for Heard {
         }
         if self.in_a_row >= IN_A_ROW {
             self.in_a_row = 0;
-            self.turn = Some(self.registered.turns().queue(cx));
+            self.turn = self.registered.turns().queue(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();

@@ -31,15 +31,20 @@ struct Queue {
 pub(super) struct Turn(u64);
 
 impl Turns {
-    /// Takes the last place.
-    pub(super) fn queue(self: &Arc<Self>, cx: &mut Context<'_>) -> Turn {
+    /// Takes the last place. None is left to whoever is polled outside of tokio, as an upgraded connection may be:
+    /// what wakes it is not ours to know.
+    pub(super) fn queue(self: &Arc<Self>, cx: &mut Context<'_>) -> Option<Turn> {
+        let Ok(runtime) = Handle::try_current() else {
+            cx.waker().wake_by_ref();
+            return None;
+        };
         let mut queue = lock(&self.0);
         queue.waiting.push_back(cx.waker().clone());
         if !queue.are_given {
             queue.are_given = true;
-            tokio::spawn(Arc::clone(self).give());
+            runtime.spawn(Arc::clone(self).give(runtime.metrics().num_workers()));
         }
-        Turn(queue.given + queue.waiting.len() as u64 - 1)
+        Some(Turn(queue.given + queue.waiting.len() as u64 - 1))
     }
 
     /// Ready when it is this one's turn.
@@ -51,11 +56,10 @@ impl Turns {
         Poll::Pending
     }
 
-    /// Gives turns until nobody waits.
+    /// Gives turns, to as many as there are `threads` at a time, until nobody waits.
     ///
     /// A task that yields goes on when its thread has nothing else to do and has looked for what has come.
-    async fn give(self: Arc<Self>) {
-        let threads = Handle::current().metrics().num_workers();
+    async fn give(self: Arc<Self>, threads: usize) {
         loop {
             yield_now().await;
             let mut queue = lock(&self.0);
@@ -74,12 +78,14 @@ impl Turns {
 mod tests {
     use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
 
     use super::*;
 
     async fn one(turns: &Arc<Turns>) {
         let mut turn = None;
-        poll_fn(|cx| turns.poll(*turn.get_or_insert_with(|| turns.queue(cx)), cx)).await;
+        poll_fn(|cx| turns.poll(*turn.get_or_insert_with(|| turns.queue(cx).expect("this is tokio")), cx))
+            .await;
     }
 
     /// Each as often as it can, counting.
@@ -120,7 +126,7 @@ mod tests {
         for _ in 0..3 {
             turns.queue(&mut Context::from_waker(Waker::noop()));
         }
-        let moved = turns.queue(&mut Context::from_waker(Waker::noop()));
+        let moved = turns.queue(&mut Context::from_waker(Waker::noop())).expect("this is tokio");
         let elsewhere = tokio::spawn({
             let turns = Arc::clone(&turns);
             async move { poll_fn(|cx| turns.poll(moved, cx)).await }
@@ -129,5 +135,19 @@ mod tests {
         elsewhere.await.expect("no panic");
         assert!(!lock(&turns.0).are_given);
         one(&turns).await;
+    }
+
+    #[test]
+    fn nobody_waits_outside_of_tokio() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let turn = Arc::new(Turns::default()).queue(&mut Context::from_waker(&Arc::clone(&woken).into()));
+        assert!(turn.is_none());
+        assert_eq!(woken.0.load(Relaxed), 1);
     }
 }
