@@ -19,5 +19,5 @@ pub(crate) use outcome::{Ended, Outcome, Restart, disturb, pid_in, start_badly};
 pub(crate) use points::{Point, Points, Step};
 pub(crate) use row::{Row, run_all};
 pub(crate) use site::{Mode, Over, Setup, Site, User, assert_no_other_loss};
-pub(crate) use starts::{FINER_STARTS, SAME, STARTS, Start, UNPRIVILEGED};
+pub(crate) use starts::{FINER_STARTS, SAME, SECURE_STARTS, STARTS, Start, UNPRIVILEGED};
 pub(crate) use table::{Column, Happening, missing_in, row, rows_of, rows_over_tls};

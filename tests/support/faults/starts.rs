@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::outcome::{Outcome, start_badly};
 use super::row::Row;
-use super::site::{Mode, Setup, Site, User};
+use super::site::{Mode, Over, Setup, Site, User};
 use crate::support::process::descriptors;
 
 use Outcome::{CalledOff, Either, Restarted};
@@ -28,6 +28,10 @@ impl Start {
         self.row_of(Setup { user, ..self.setup }, self.outcome)
     }
 
+    pub(crate) fn row_over_tls(&self, user: User) -> Row {
+        self.row_of(Setup { user, over: Over::Tls, ..self.setup }, self.outcome)
+    }
+
     pub(crate) fn supervised(&self, user: User) -> Row {
         let otherwise = SUPERVISED.iter().find(|(name, _)| *name == self.name);
         let outcome = otherwise.map_or(self.outcome, |(_, outcome)| *outcome);
@@ -36,7 +40,7 @@ impl Start {
 
     fn row_of(&self, setup: Setup, outcome: Outcome) -> Row {
         let (name, spoil) = (self.name, self.spoil);
-        Row::new(format!("{:?}, {name}: {outcome:?}", setup.user), async move {
+        Row::new(format!("{:?}, {:?}, {name}: {outcome:?}", setup.over, setup.user), async move {
             start_badly(Site::open(setup).await, spoil, outcome).await;
         })
     }
@@ -99,6 +103,13 @@ pub(crate) const FINER_STARTS: &[Start] = &[
     start("the predecessor has five descriptors left", UNPRIVILEGED, |site| leave_descriptors(site, 5), Either),
     start("the successor may have twelve descriptors", UNPRIVILEGED, |site| site.ship_script("ulimit -n 12"), CalledOff(&["before it was ready", "descriptors"])),
     start("the successor may have 32 MB of memory", UNPRIVILEGED, |site| site.ship_script("ulimit -v 32000"), Either),
+];
+
+/// Those that only a server over TLS has.
+#[rustfmt::skip]
+pub(crate) const SECURE_STARTS: &[Start] = &[
+    start("its certificate is missing", UNPRIVILEGED, |site| site.ship_script("export ENDLESS_TLS_CERT=/no/such/thing"), CalledOff(&["/no/such/thing: no such file or directory"])),
+    start("its key is none", SAME, |site| site.ship_script("export ENDLESS_TLS_KEY=/dev/null"), CalledOff(&["/dev/null"])),
 ];
 
 /// Those that a supervisor sees otherwise.
