@@ -4,12 +4,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 use support::faults::{
     Ended, Fault, Mode, Point, Row, Setup, Side, Site, Step, User, accepted_by, pid_in, run_all,
 };
-use support::{Client, Line, Mark, PATIENCE, descriptors, restarts};
+use support::{Authority, Client, Line, Mark, PATIENCE, Secure, descriptors, restarts};
 
 use Side::{Predecessor, Successor};
 
@@ -69,6 +70,23 @@ async fn every_step() {
     run_all(rows).await;
 }
 
+/// Those over TLS do not move, and what happens to others on their way costs them nothing: by default a few rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_beside_clients_over_tls() {
+    let mut rows = Vec::new();
+    for (number, step) in STEPS.iter().enumerate() {
+        for (at, happening) in HAPPENINGS.iter().enumerate() {
+            let mode = [Mode::Direct, Mode::Supervised][(number + at) % 2];
+            let user = [User::Same, User::Unprivileged][number % 2];
+            if restarts(usize::from(at == number && number % 2 == 0), 1) == 1 {
+                let setup = Setup { program: "test_imperative", ..Setup::new(mode, user) };
+                rows.push(row_beside_tls(setup, *step, *happening));
+            }
+        }
+    }
+    run_all(rows).await;
+}
+
 /// Connections go back after as long as a successor may take to answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_successor_that_stands_still_or_is_full_leaves_connections_where_they_are() {
@@ -84,6 +102,11 @@ async fn a_successor_that_stands_still_or_is_full_leaves_connections_where_they_
 fn row(setup: Setup, step: Step, happening: Happening) -> Row {
     let name = format!("{:?}, {:?}, {step}: {happening:?}", setup.mode, setup.user);
     Row::new(name, disturb(setup, step, happening))
+}
+
+fn row_beside_tls(setup: Setup, step: Step, happening: Happening) -> Row {
+    let name = format!("beside TLS, {:?}, {:?}, {step}: {happening:?}", setup.mode, setup.user);
+    Row::new(name, disturb_beside_tls(setup, step, happening))
 }
 
 /// One client, and what it has not sent yet of its request.
@@ -103,12 +126,15 @@ impl Idle {
 }
 
 /// Of each kind some: fresh, between two requests, and in the middle of a head.
-async fn idle_clients(site: &Site) -> Vec<Idle> {
+async fn idle_clients(count: usize, address: SocketAddr, secure: Option<&Secure>) -> Vec<Idle> {
     const REQUEST: &str = "GET /hello HTTP/1.1\r\nHost: test\r\n\r\n";
     const BEGINNING: &str = "GET /hello HTTP/1.1\r\nHo";
     let mut clients = Vec::new();
-    for number in 0..12 {
-        let mut client = Client::connect(site.address).await;
+    for number in 0..count {
+        let mut client = match secure {
+            Some(secure) => Client::secure(address, secure).await,
+            None => Client::connect(address).await,
+        };
         if number % 4 > 0 {
             assert_eq!(client.get("/hello").await.text(), "WORLD!");
         }
@@ -125,8 +151,30 @@ async fn idle_clients(site: &Site) -> Vec<Idle> {
 }
 
 async fn disturb(setup: Setup, step: Step, happening: Happening) {
-    let site = Site::open(setup).await;
-    let mut clients = idle_clients(&site).await;
+    disturb_site(Site::open(setup).await, Vec::new(), step, happening).await;
+}
+
+async fn disturb_beside_tls(setup: Setup, step: Step, happening: Happening) {
+    let authority = Authority::new();
+    let files = authority.issue("server", &["localhost"]).pair();
+    let site = Site::open_with(setup, |command| {
+        // Who is not asked anything is not closed before it asks.
+        command.env("ENDLESS_IDLE_GRACE", "1h");
+        command.args(["127.0.0.1:0".to_owned(), format!("127.0.0.2:0={files}")]);
+    });
+    let mut site = site.await;
+    // The lines come in any order.
+    let mut addresses = site.app.addresses(2).await;
+    addresses.sort();
+    let [plain, secured] = [0, 1].map(|at| addresses[at].parse().expect("an address"));
+    site.address = plain;
+    let stayers = idle_clients(6, secured, Some(&Secure::trusting(&authority))).await;
+    disturb_site(site, stayers, step, happening).await;
+}
+
+/// With clients that do not move beside those that do.
+async fn disturb_site(site: Site, mut stayers: Vec<Idle>, step: Step, happening: Happening) {
+    let mut clients = idle_clients(12, site.address, None).await;
     step.points().into_iter().for_each(|point| site.points.hold(point));
     site.hang_up(site.first);
     let successor = generation(&site, 1).await;
@@ -136,7 +184,7 @@ async fn disturb(setup: Setup, step: Step, happening: Happening) {
 
     let asked = happening == Happening::Requests || is_signal(happening);
     if asked {
-        for idle in &mut clients {
+        for idle in clients.iter_mut().chain(&mut stayers) {
             idle.ask().await;
         }
     }
@@ -153,7 +201,25 @@ async fn disturb(setup: Setup, step: Step, happening: Happening) {
         }
         assert_eq!(idle.client.answer().await.text(), "WORLD!");
     }
+    for mut idle in stayers {
+        if happening == Happening::Befalls(Fault::Kill, Predecessor) {
+            idle.client.broken().await;
+            continue;
+        }
+        if !asked {
+            idle.ask().await;
+        }
+        stays_to_the_end(&mut idle.client, site.first).await;
+    }
     finish(site, successor, happening).await;
+}
+
+/// It is answered once more by whom it knows, and closed with close_notify.
+async fn stays_to_the_end(client: &mut Client, predecessor: u32) {
+    let answer = client.answer().await;
+    assert_eq!((answer.text().as_str(), answer.close), ("WORLD!", true));
+    assert_eq!(answer.header("x-pid"), Some(predecessor.to_string().as_str()));
+    client.closed().await;
 }
 
 fn is_signal(happening: Happening) -> bool {
@@ -237,7 +303,7 @@ async fn a_successor_that_misuses_the_channel_gets_no_connection() {
 
 async fn misused(setup: Setup, plan: &'static str) {
     let site = Site::open(setup).await;
-    let mut clients = idle_clients(&site).await;
+    let mut clients = idle_clients(12, site.address, None).await;
     site.ship_program("test_impostor");
     site.plan.set(&format!("take, ready, await go, {plan}, confirm, serve"));
     site.hang_up(site.first);

@@ -6,8 +6,8 @@ mod support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::faults::{
-    Ended, FINER_STARTS, Outcome, Point, Row, SAME, SECURE_STARTS, STARTS, Setup, Site, Start, UNPRIVILEGED, User, pid_in,
-    run_all, start_badly,
+    Ended, FINER_STARTS, Outcome, Point, Row, SAME, SECURE_STARTS, STARTS, Setup, Site, Start, UNPRIVILEGED,
+    User, pid_in, run_all, start_badly,
 };
 use support::{children, get, restarts, tool};
 
@@ -33,7 +33,8 @@ async fn every_bad_beginning_over_tls() {
     let whole = restarts(0, 1) == 1;
     let starts = STARTS.iter().chain(FINER_STARTS).chain(SECURE_STARTS).enumerate();
     let chosen = starts.filter(|(number, _)| whole || number % 7 == 6);
-    let rows = chosen.filter_map(|(number, start)| start.row_over_tls([User::Unprivileged, User::Same][number % 2]));
+    let rows =
+        chosen.filter_map(|(number, start)| start.row_over_tls([User::Unprivileged, User::Same][number % 2]));
     run_all(rows.collect()).await;
 }
 
