@@ -79,7 +79,7 @@ async fn every_step_beside_clients_over_tls() {
             let mode = [Mode::Direct, Mode::Supervised][(number + at) % 2];
             let user = [User::Same, User::Unprivileged][number % 2];
             if restarts(usize::from(at == number && number % 2 == 0), 1) == 1 {
-                let setup = Setup { program: "test_imperative", ..Setup::new(mode, user) };
+                let setup = Setup { program: "test_attributed", ..Setup::new(mode, user) };
                 rows.push(row_beside_tls(setup, *step, *happening));
             }
         }

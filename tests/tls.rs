@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use support::{
     App, Authority, Client, Http2, Identity, Mark, Raw, Secure, VERSIONS, example, get, patiently, tool,
+    until_busy_over,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::ProtocolVersion;
@@ -162,6 +163,42 @@ async fn a_handshake_that_fails_ends_with_an_alert_and_without_a_line() {
     assert_eq!(client.get("/hello").await.text(), "WORLD!");
     assert_eq!(app.mark(), mark, "{:?}", app.lines());
     app.stop().await;
+}
+
+/// To close with something of the client's unread would be to reset the connection, and to take from it what it
+/// was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_reads_why_although_it_has_sent_much_more() {
+    let (app, address, authority) = start_one().await;
+    let (secure, mut refused) = (Secure::trusting(&authority), Vec::new());
+    let much_more = vec![b'x'; 64 << 10];
+    for (beginning, told) in [
+        (b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 65536\r\n\r\n".to_vec(), &b"HTTP/1.1 400 "[..]),
+        // No ClientHello, and a good one of somebody whose protocol is not spoken.
+        (vec![22, 3, 1, 0, 4, 1, 0, 0, 0], &[21]),
+        (hello(secure.clone().protocol("spdy/3")).await, &[21]),
+    ] {
+        let mut raw = Raw::connect(address).await;
+        raw.send_bytes(&[beginning, much_more.clone()].concat()).await;
+        raw.says_no_more().await;
+        refused.push((raw, told));
+    }
+    until_busy_over(address, Some(&secure), 0, 0).await;
+    for (mut raw, told) in refused {
+        let said = raw.bytes_to_the_end().await;
+        assert!(said.starts_with(told), "{}", String::from_utf8_lossy(&said));
+    }
+    app.stop().await;
+}
+
+/// What a client begins with.
+async fn hello(secure: Secure) -> Vec<u8> {
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let _handshake = tokio::spawn(async move { secure.over(near).await });
+    let mut hello = vec![0; 1 << 16];
+    let length = patiently(far.read(&mut hello)).await.expect("a hello");
+    hello.truncate(length);
+    hello
 }
 
 // ---- plain HTTP where TLS is spoken

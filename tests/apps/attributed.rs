@@ -1,5 +1,5 @@
 //! The tests' program under the attribute, serving by itself on every address of its command line, or as its
-//! plan says, with hooks that say that they ran.
+//! plan says, with hooks that say that they ran; on `ADDRESS=CERT,KEY` over TLS.
 
 mod routes;
 
@@ -83,10 +83,18 @@ async fn other_than(plan: &str) -> String {
 
 /// All are registered before the first is bound. Returns the last one's handle.
 fn serve(servings: &mut Servings, addresses: Vec<String>) -> Option<AbortHandle> {
-    let service = || routes::failing_at_error(routes::routes());
-    let registered: Vec<_> =
-        addresses.into_iter().map(|address| endless::serve(address, service())).collect();
+    let registered: Vec<_> = addresses.iter().map(|address| serve_one(address)).collect();
     registered.into_iter().map(|serving| servings.spawn(serving)).last()
+}
+
+fn serve_one(address: &str) -> endless::Serving {
+    let service = routes::failing_at_error(routes::routes());
+    let secured =
+        address.split_once('=').and_then(|(address, files)| Some((address, files.split_once(',')?)));
+    match secured {
+        Some((address, (cert, key))) => endless::serve_tls(address, cert, key, service),
+        None => endless::serve(address, service),
+    }
 }
 
 async fn until_planned(plan: &str) {

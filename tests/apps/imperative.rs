@@ -1,5 +1,5 @@
 //! The tests' program under plain `#[tokio::main]`, serving on every address of its command line, or as its
-//! plan says; on `ADDRESS=CERT,KEY` over TLS.
+//! plan says.
 
 mod routes;
 
@@ -49,19 +49,11 @@ async fn serve_the_last_one_late(mut addresses: Vec<String>) -> Servings {
 
 /// All are registered before the first is bound, so that none is ready without the others.
 fn serve(servings: &mut Servings, addresses: Vec<String>) {
-    let registered: Vec<_> = addresses.iter().map(|address| serve_one(address)).collect();
+    let service = || routes::failing_at_error(routes::routes());
+    let registered: Vec<_> =
+        addresses.into_iter().map(|address| endless::serve(address, service())).collect();
     for serving in registered {
         servings.spawn(serving);
-    }
-}
-
-fn serve_one(address: &str) -> endless::Serving {
-    let service = routes::failing_at_error(routes::routes());
-    let secured =
-        address.split_once('=').and_then(|(address, files)| Some((address, files.split_once(',')?)));
-    match secured {
-        Some((address, (cert, key))) => endless::serve_tls(address, cert, key, service),
-        None => endless::serve(address, service),
     }
 }
 

@@ -46,7 +46,7 @@ mod wire;
 pub(crate) use activation::activated;
 pub(crate) use authority::{Authority, Identity};
 pub(crate) use cargo::{example, example_with, install, shipped};
-pub(crate) use client::{Client, get, patiently, status, status_when, until_busy};
+pub(crate) use client::{Client, get, patiently, status, status_when, until_busy, until_busy_over};
 pub(crate) use counts::restarts;
 pub(crate) use datagrams::{Datagrams, answer as datagram, connected};
 pub(crate) use endlessctl::{Ctl, Visitor, both_ways, ctl, desk_of, serving};

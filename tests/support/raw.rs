@@ -44,7 +44,11 @@ impl Raw {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        patiently(self.stream.write_all(text.as_bytes())).await.expect("the server reads");
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        patiently(self.stream.write_all(bytes)).await.expect("the server reads");
     }
 
     /// All that comes until an orderly end.
