@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{App, Authority, Client, Mark, Secure, example, patiently, restarts};
+use support::faults::{accepted_by, has_slept};
+use support::{App, Authority, Client, Mark, Pipe, Secure, example, patiently, restarts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -44,6 +46,11 @@ impl Site {
 
     async fn client(&self) -> Client {
         Client::secure(self.address, &self.secure).await
+    }
+
+    /// The clients' ports of the connections that the server has accepted.
+    fn accepted(&self) -> BTreeSet<u16> {
+        accepted_by(self.app.first_pid(), self.address)
     }
 
     /// How many connections the server counts, that of who asks left out.
@@ -115,12 +122,22 @@ async fn who_does_not_answer_the_servers_part_is_closed() {
 async fn handshakes_count_against_max_connections() {
     let site = Site::start(&["max_connections=2", "handshake_timeout=60000"]).await;
     let (silent, half) = (site.silent().await, site.half().await);
+    patiently(async {
+        while site.accepted().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let stream = site.silent().await;
+    let port = stream.local_addr().expect("it is open").port();
+    // Whoever would accept it has had its turn.
+    patiently(has_slept(site.app.first_pid())).await;
+    assert!(!site.accepted().contains(&port), "it was accepted beside two handshakes");
     let secure = site.secure.clone();
-    let address = site.address;
-    let waiting = tokio::spawn(async move { Client::secure(address, &secure).await.get("/hello").await });
-    // Time enough for a connection that need not wait.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!waiting.is_finished(), "it was served beside two handshakes");
+    let waiting = tokio::spawn(async move {
+        let pipe = Pipe::over(stream, Some(&secure)).await.expect("a handshake");
+        Client::over_pipe(pipe).get("/hello").await
+    });
     drop(silent);
     assert_eq!(patiently(waiting).await.expect("no panic").text(), "WORLD!");
     drop(half);
