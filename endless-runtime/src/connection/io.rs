@@ -468,6 +468,8 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio::time::Instant;
 
+    use super::super::HTTP2_PREFACE;
+    use super::super::heads::{DATA, frame};
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
@@ -540,8 +542,12 @@ mod tests {
 
     /// Until it has to wait.
     fn read_in_a_row(heard: &mut Heard) -> usize {
+        read_in_a_row_by(4 * IN_A_ROW, heard)
+    }
+
+    fn read_in_a_row_by(most: usize, heard: &mut Heard) -> usize {
         let cx = &mut Context::from_waker(Waker::noop());
-        let (mut bytes, mut read) = (vec![0; 4 * IN_A_ROW], 0);
+        let (mut bytes, mut read) = (vec![0; most], 0);
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *heard).poll_read(cx, &mut buffer) {
@@ -568,6 +574,23 @@ mod tests {
         for _ in 0..9 {
             assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
             assert_eq!(read_in_a_row(&mut heard), 0);
+            turns_are_given().await;
+        }
+    }
+
+    /// As many frames as come in one read are handed on at once, and hardly more.
+    #[tokio::test]
+    async fn others_have_their_turn_while_one_sends_frames_of_a_byte() {
+        const READ: usize = 1 << 10;
+        let short = frame(DATA, 0, 1);
+        let (mut client, server) = tokio::io::duplex(4 * IN_A_ROW);
+        client.write_all(&short.repeat(3 * IN_A_ROW / short.len())).await.expect("there is room");
+        let mut heard = heard(server);
+        heard.http2 = Some(Box::new((Frames::after(HTTP2_PREFACE), Farewell::default())));
+        let most = IN_A_ROW / pace::WORK_OF_FRAME * short.len() + READ;
+        for _ in 0..9 {
+            let read = read_in_a_row_by(READ, &mut heard);
+            assert!((1..=most).contains(&read), "{read}");
             turns_are_given().await;
         }
     }
