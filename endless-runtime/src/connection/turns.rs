@@ -5,6 +5,7 @@
 //! before it is looked for what has come for all the others. With nobody else to serve, all threads are theirs.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -39,12 +40,15 @@ impl Turns {
             return None;
         };
         let mut queue = lock(&self.0);
+        let turn = Turn(queue.given + queue.waiting.len() as u64);
         queue.waiting.push_back(cx.waker().clone());
-        if !queue.are_given {
-            queue.are_given = true;
-            runtime.spawn(Arc::clone(self).give(runtime.metrics().num_workers()));
+        let are_given = mem::replace(&mut queue.are_given, true);
+        drop(queue);
+        // Not under the lock: a runtime that ends drops it at once.
+        if !are_given {
+            runtime.spawn(Giver(Arc::clone(self)).give(runtime.metrics().num_workers()));
         }
-        Some(Turn(queue.given + queue.waiting.len() as u64 - 1))
+        Some(turn)
     }
 
     /// Ready when it is this one's turn.
@@ -56,21 +60,39 @@ impl Turns {
         Poll::Pending
     }
 
-    /// Gives turns, to as many as there are `threads` at a time, until nobody waits.
-    ///
+    /// Gives the next some turns; returns whether anybody waits still.
+    fn give(&self, most: usize) -> bool {
+        let mut queue = lock(&self.0);
+        let count = most.min(queue.waiting.len());
+        let next: Vec<_> = queue.waiting.drain(..count).collect();
+        queue.given += next.len() as u64;
+        let is_left = !queue.waiting.is_empty();
+        drop(queue);
+        next.into_iter().for_each(Waker::wake);
+        is_left
+    }
+}
+
+/// Gives turns, to as many as there are threads at a time, until nobody waits.
+struct Giver(Arc<Turns>);
+
+impl Giver {
     /// A task that yields goes on when its thread has nothing else to do and has looked for what has come.
-    async fn give(self: Arc<Self>, threads: usize) {
+    async fn give(self, threads: usize) {
         loop {
             yield_now().await;
-            let mut queue = lock(&self.0);
-            let next = threads.min(queue.waiting.len());
-            queue.given += next as u64;
-            queue.waiting.drain(..next).for_each(Waker::wake);
-            if queue.waiting.is_empty() {
-                queue.are_given = false;
+            if !self.0.give(threads) {
                 return;
             }
         }
+    }
+}
+
+/// Its runtime may be one of the user's, and end before those who wait do.
+impl Drop for Giver {
+    fn drop(&mut self) {
+        lock(&self.0.0).are_given = false;
+        self.0.give(usize::MAX);
     }
 }
 
@@ -137,17 +159,30 @@ mod tests {
         one(&turns).await;
     }
 
-    #[test]
-    fn nobody_waits_outside_of_tokio() {
-        struct Woken(AtomicUsize);
-        impl Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Relaxed);
-            }
+    /// How often it was.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
         }
-        let woken = Arc::new(Woken(AtomicUsize::new(0)));
-        let turn = Arc::new(Turns::default()).queue(&mut Context::from_waker(&Arc::clone(&woken).into()));
-        assert!(turn.is_none());
+    }
+
+    #[test]
+    fn nobody_waits_outside_of_tokio_or_for_a_runtime_that_is_gone() {
+        let (turns, woken) = (Arc::new(Turns::default()), Arc::new(Woken::default()));
+        let waker = Arc::clone(&woken).into();
+        let cx = &mut Context::from_waker(&waker);
+        assert!(turns.queue(cx).is_none());
         assert_eq!(woken.0.load(Relaxed), 1);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("there is memory");
+        let handle = runtime.handle().clone();
+        let _within = handle.enter();
+        let before = turns.queue(cx).expect("this is tokio");
+        drop(runtime);
+        let after = turns.queue(cx).expect("this was tokio");
+        assert_eq!(woken.0.load(Relaxed), 3);
+        assert!(turns.poll(before, cx).is_ready() && turns.poll(after, cx).is_ready());
     }
 }
