@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ use super::pace::{self, IN_A_ROW, Pace, PaceOfHead};
 use super::state::{ConnectionState, Registered};
 use super::timer::Timer;
 use super::transport::Transport;
-use super::turns::Turn;
+use super::turns::{Turn, Turns};
 use crate::listener::Stream;
 
 /// How long a client that has sent more than was read may take to close its side after ours. To close while
@@ -53,7 +54,7 @@ impl Io {
         Self { stream, already_read: Bytes::new(), hypers_buffer, is_closed: false, linger: None }
     }
 
-    pub(crate) fn state(&self) -> &std::sync::Arc<ConnectionState> {
+    pub(crate) fn state(&self) -> &Arc<ConnectionState> {
         self.stream.inner().registered.state()
     }
 
@@ -204,7 +205,8 @@ impl Io {
             return Poll::Ready(());
         }
         let linger = self.linger.get_or_insert_with(Box::default);
-        linger.poll_over(self.stream.inner_mut().stream.socket(), cx)
+        let Heard { stream, registered, .. } = self.stream.inner_mut();
+        linger.poll_over(stream.socket(), registered.turns(), cx)
     }
 }
 
@@ -327,10 +329,10 @@ impl Default for Linger {
 }
 
 impl Linger {
-    fn poll_over(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_over(&mut self, stream: &mut Stream, turns: &Arc<Turns>, cx: &mut Context<'_>) -> Poll<()> {
         let mut dropped = [const { MaybeUninit::uninit() }; IN_A_ROW / 4];
         while self.end.poll_over(cx).is_pending() {
-            ready!(self.pace.poll_ready(cx));
+            ready!(self.pace.poll_ready(turns, cx));
             let mut buffer = ReadBuf::uninit(&mut dropped);
             match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.pace.read(buffer.filled().len()),
@@ -364,7 +366,7 @@ impl Heard {
             return frames.poll_ready(cx);
         }
         let pace = self.head.of(self.registered.state().head());
-        pace.map_or(Poll::Ready(()), |pace| pace.poll_ready(cx))
+        pace.map_or(Poll::Ready(()), |pace| pace.poll_ready(self.registered.turns(), cx))
     }
 
     /// These bytes were received.
@@ -462,7 +464,7 @@ impl AsyncWrite for Heard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::task::Waker;
 
     use tokio::io::DuplexStream;
@@ -606,6 +608,8 @@ mod tests {
             tokio::time::sleep(PAUSE - Duration::from_millis(2)).await;
             assert_eq!(read_in_a_row(&mut heard), 0);
             tokio::time::sleep(Duration::from_millis(2)).await;
+            assert_eq!(read_in_a_row(&mut heard), 0);
+            turns_are_given().await;
         }
         assert_eq!(read_in_a_row(&mut heard), IN_A_ROW);
         let _body = heard.registered.state().request_begins();

@@ -1,9 +1,11 @@
 //! How fast a connection is read, so that it does not keep others waiting.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::timer::Timer;
+use super::turns::{Turn, Turns};
 
 /// How much is read of one connection before others have their turn. Whoever sends faster than it is read
 /// would keep a thread for as long as tokio lets a task go on, which is a megabyte and more.
@@ -17,19 +19,26 @@ pub(super) const WORK_OF_FRAME: usize = 512;
 /// wait, and costs no more than one that does not.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
-/// Some at a time, and a pause.
+/// Some at a time, and a pause, and then a turn among all that send without one: a hundred pauses may end at once.
 #[derive(Default)]
 pub(super) struct Pace {
     since_pause: usize,
     pause: Option<Timer>,
+    turn: Option<Turn>,
 }
 
 impl Pace {
     /// Ready when more may be read.
-    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_ready(&mut self, turns: &Arc<Turns>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.poll_over(cx));
             self.pause = None;
+            self.turn = turns.queue(cx);
+            return Poll::Pending;
+        }
+        if let Some(turn) = self.turn {
+            ready!(turns.poll(turn, cx));
+            self.turn = None;
         }
         Poll::Ready(())
     }
