@@ -4,13 +4,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -58,12 +58,7 @@ impl Io {
         self.stream.inner().registered.state()
     }
 
-    /// Reads more of the connection's first bytes into `buffer`; 0 at its end.
-    pub(crate) async fn read_ahead(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.stream.inner_mut().read_buf(buffer).await
-    }
-
-    /// Gives back what [`Io::read_ahead`] took.
+    /// Gives back what was read of it elsewhere.
     pub(crate) fn give_back(&mut self, bytes: Bytes) {
         debug_assert!(self.already_read.is_empty(), "bytes are given back once");
         self.already_read = bytes;
@@ -71,7 +66,7 @@ impl Io {
 
     /// With `read` before what was given back.
     pub(crate) fn with_unread(mut self, read: Bytes) -> Self {
-        self.already_read = joined(read, self.take_back());
+        self.already_read = joined(read, mem::take(&mut self.already_read));
         self.hypers_buffer = HypersBuffer::Unused;
         self
     }
@@ -85,11 +80,6 @@ impl Io {
     /// The bytes that were given back.
     pub(crate) fn given_back(&self) -> &[u8] {
         &self.already_read
-    }
-
-    /// Takes the bytes that were given back.
-    pub(crate) fn take_back(&mut self) -> Bytes {
-        std::mem::take(&mut self.already_read)
     }
 
     /// From now on, a flood of HTTP/2's frames is read slowly, and what is said is known.
@@ -144,13 +134,10 @@ impl Io {
         }
     }
 
-    /// Ready when anything has come, be it the connection's end, which whoever reads next is told of again.
-    pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.already_read.is_empty() {
-            return Poll::Ready(());
-        }
+    /// Reads more before hyper does, and gives it back, too; 0 at the connection's end.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.hypers_buffer = HypersBuffer::Unused;
-        self.poll_some(cx).map(drop)
+        self.poll_some(cx)
     }
 
     /// How much of what was read hyper is given for a read with so much room; see [`HypersBuffer`].
@@ -185,18 +172,22 @@ impl Io {
         if !self.already_read.is_empty() {
             return Poll::Pending;
         }
-        ready!(self.poll_some(cx))?;
-        if self.already_read.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        match ready!(self.poll_some(cx))? {
+            0 => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
     }
 
     /// Reads some, or nothing at the connection's end, without a buffer that would be kept: it is as if it had been
     /// given back.
-    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [const { MaybeUninit::uninit() }; 4096];
         let mut buffer = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buffer))?;
-        self.already_read = Bytes::copy_from_slice(buffer.filled());
-        Poll::Ready(Ok(()))
+        let read = Bytes::copy_from_slice(buffer.filled());
+        let count = read.len();
+        self.already_read = joined(mem::take(&mut self.already_read), read);
+        Poll::Ready(Ok(count))
     }
 
     /// Ready when the client has closed its side, or has had its time.
@@ -226,11 +217,11 @@ impl Read for Io {
         if self.state().looks_for_end() {
             return self.poll_end(cx);
         }
-        if self.already_read.is_empty() && self.may_divide(buffer.remaining()) {
-            ready!(self.poll_some(cx))?;
-            if self.already_read.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
+        if self.already_read.is_empty()
+            && self.may_divide(buffer.remaining())
+            && ready!(self.poll_some(cx))? == 0
+        {
+            return Poll::Ready(Ok(()));
         }
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);

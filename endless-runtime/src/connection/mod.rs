@@ -30,12 +30,10 @@ mod transport;
 mod turns;
 
 use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::StatusCode;
 use tokio::task::JoinHandle;
 
@@ -51,15 +49,11 @@ use quiet::{Delay, End, Quiet};
 pub(crate) use refusal::refusal;
 use request::Requests;
 pub(crate) use state::{Acceptor, Connections, Idlers, Occupancy, Reading, Registered, Totals};
-use state::{Awaited, ConnectionState};
 pub(crate) use timer::Timer;
 pub(crate) use tls::Handshakes;
 
 /// What every HTTP/2 connection with prior knowledge begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Room for the usual first request, so that it is read in one go.
-const FIRST_READ: usize = 1024;
 
 /// What a server's connections are served under, all alike.
 #[derive(Debug)]
@@ -125,8 +119,8 @@ fn serve_http<S: HttpService>(
     let mut protocol = agreed.or(past.http1.then_some(Protocol::Http1));
     async move {
         loop {
-            match quiet.until_heard().await {
-                End::Heard => {}
+            let spoken = match quiet.until_heard(protocol).await {
+                End::Heard(spoken) => spoken,
                 End::Moves => match Box::pin(quiet.give(protocol)).await {
                     Some(stays) => {
                         quiet = stays;
@@ -134,9 +128,10 @@ fn serve_http<S: HttpService>(
                     }
                     None => return,
                 },
+                End::LateHead => return Box::pin(quiet.io.refuse(StatusCode::REQUEST_TIMEOUT)).await,
                 End::Over => return Box::pin(quiet.io.part()).await,
-            }
-            match Box::pin(speak(quiet, protocol)).await {
+            };
+            match Box::pin(speak(quiet, spoken)).await {
                 Some(is_quiet) => quiet = is_quiet,
                 None => return,
             }
@@ -146,13 +141,8 @@ fn serve_http<S: HttpService>(
 }
 
 /// Serves until the end, or until an HTTP/1 connection idles again.
-async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protocol>) -> Option<Quiet<S>> {
-    // What has come at first says it nearly always.
-    protocol = protocol.or_else(|| protocol_of(quiet.io.given_back()));
-    if protocol.is_none() {
-        (quiet, protocol) = Box::pin(find_out(quiet)).await?;
-    }
-    match protocol? {
+async fn speak<S: HttpService>(quiet: Quiet<S>, protocol: Protocol) -> Option<Quiet<S>> {
+    match protocol {
         Protocol::Http1 => http1::serve(quiet).await,
         Protocol::Http2 => {
             http2::serve(quiet).await;
@@ -161,91 +151,23 @@ async fn speak<S: HttpService>(mut quiet: Quiet<S>, mut protocol: Option<Protoco
     }
 }
 
-/// Finds out what is spoken, unless the connection ends, or goes to the successor before.
-async fn find_out<S: HttpService>(mut quiet: Quiet<S>) -> Option<(Quiet<S>, Option<Protocol>)> {
-    let (state, idle_grace) = (Arc::clone(quiet.io.state()), quiet.requests.terms().idle_grace);
-    let mut left = pin!(leaves(&state, idle_grace));
-    loop {
-        match first_bytes(&mut quiet, left.as_mut()).await {
-            First::Of(protocol) => return Some((quiet, Some(protocol))),
-            First::Late(Awaited::Head) => {
-                quiet.io.refuse(StatusCode::REQUEST_TIMEOUT).await;
-                return None;
-            }
-            First::Late(_) | First::Left | First::End => {
-                quiet.io.part().await;
-                return None;
-            }
-            First::Moves => quiet = quiet.give(None).await?,
-        }
-    }
-}
-
-/// Resolves when a connection that is asked to leave has had its grace.
-async fn leaves(state: &ConnectionState, idle_grace: Duration) {
-    state.leaving().await;
-    tokio::time::sleep(idle_grace).await;
-}
-
-/// Waits for the first bytes, and gives them back.
-async fn first_bytes<S>(quiet: &mut Quiet<S>, left: Pin<&mut impl Future<Output = ()>>) -> First {
-    let Quiet { io, patience, .. } = quiet;
-    let state = Arc::clone(io.state());
-    let mut first = BytesMut::from(io.take_back());
-    let what = tokio::select! {
-        biased;
-        () = state.moving() => First::Moves,
-        protocol = find_protocol(io, &mut first) => protocol.map_or(First::End, First::Of),
-        late = patience.late() => First::Late(late),
-        () = left => First::Left,
-    };
-    io.give_back(first.freeze());
-    what
-}
-
-/// What became of the first bytes.
-enum First {
-    Of(Protocol),
-    Late(Awaited),
-    /// It was asked to leave, and has had its grace.
-    Left,
-    End,
-    /// Another process is to go on with it.
-    Moves,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
     Http1,
     Http2,
 }
 
-/// Reads until the first bytes can only be one of the two; `None` if the connection ends before. Cancel safe:
-/// what was read is in `first`.
-async fn find_protocol(io: &mut Io, first: &mut BytesMut) -> Option<Protocol> {
-    first.reserve(FIRST_READ);
-    loop {
-        if let Some(protocol) = protocol_of(first) {
-            return Some(protocol);
+impl Protocol {
+    /// What begins with these bytes, as soon as they can only be one of the two.
+    fn of(first: &[u8]) -> Option<Self> {
+        let compared = first.len().min(HTTP2_PREFACE.len());
+        if first[..compared] != HTTP2_PREFACE[..compared] {
+            Some(Self::Http1)
+        } else if compared == HTTP2_PREFACE.len() {
+            Some(Self::Http2)
+        } else {
+            None
         }
-        match io.read_ahead(first).await {
-            Ok(0) if first.is_empty() => return None,
-            // Hyper says what is wrong with a head that stops short.
-            Ok(0) => return Some(Protocol::Http1),
-            Ok(_) => {}
-            Err(_) => return None,
-        }
-    }
-}
-
-fn protocol_of(first: &[u8]) -> Option<Protocol> {
-    let compared = first.len().min(HTTP2_PREFACE.len());
-    if first[..compared] != HTTP2_PREFACE[..compared] {
-        Some(Protocol::Http1)
-    } else if compared == HTTP2_PREFACE.len() {
-        Some(Protocol::Http2)
-    } else {
-        None
     }
 }
 
@@ -298,21 +220,20 @@ mod tests {
         let (mut quiet, mut client) = quiet();
         for path in ["/first", "/second"] {
             ask(&mut client, path).await;
-            let heard = quiet.until_heard().await;
-            assert!(matches!(heard, End::Heard));
-            let (again, ()) = tokio::join!(speak(quiet, Some(Protocol::Http1)), answer(&mut client, path));
+            let heard = quiet.until_heard(None).await;
+            assert!(matches!(heard, End::Heard(Protocol::Http1)));
+            let (again, ()) = tokio::join!(speak(quiet, Protocol::Http1), answer(&mut client, path));
             quiet = again.expect("it is still open");
         }
         drop(client);
-        assert!(matches!(quiet.until_heard().await, End::Heard), "its end too");
-        assert!(speak(quiet, Some(Protocol::Http1)).await.is_none());
+        assert!(matches!(quiet.until_heard(Some(Protocol::Http1)).await, End::Over));
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_not_quiet() {
         let (quiet, mut client) = quiet();
         client.write_all(b"GET /ha").await.expect("there is room");
-        let idles = tokio::time::timeout(Duration::from_secs(3600), speak(quiet, Some(Protocol::Http1)));
+        let idles = tokio::time::timeout(Duration::from_secs(3600), speak(quiet, Protocol::Http1));
         assert!(idles.await.is_err());
     }
 
@@ -321,7 +242,7 @@ mod tests {
         let (quiet, mut client) = quiet();
         let state = Arc::clone(quiet.io.state());
         client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\nGET /ha").await.expect("there is room");
-        let speaks = speak(quiet, Some(Protocol::Http1));
+        let speaks = speak(quiet, Protocol::Http1);
         let leaves = async {
             answer(&mut client, "/").await;
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -347,11 +268,11 @@ mod tests {
 
     #[test]
     fn the_protocol_is_known_at_the_first_byte_that_differs() {
-        assert_eq!(protocol_of(b""), None);
-        assert_eq!(protocol_of(b"G"), Some(Protocol::Http1));
-        assert_eq!(protocol_of(b"PUT / HTTP/1.1"), Some(Protocol::Http1));
-        assert_eq!(protocol_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
-        assert_eq!(protocol_of(HTTP2_PREFACE), Some(Protocol::Http2));
-        assert_eq!(protocol_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more"), Some(Protocol::Http2));
+        assert_eq!(Protocol::of(b""), None);
+        assert_eq!(Protocol::of(b"G"), Some(Protocol::Http1));
+        assert_eq!(Protocol::of(b"PUT / HTTP/1.1"), Some(Protocol::Http1));
+        assert_eq!(Protocol::of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
+        assert_eq!(Protocol::of(HTTP2_PREFACE), Some(Protocol::Http2));
+        assert_eq!(Protocol::of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more"), Some(Protocol::Http2));
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Hyper's own timer of heads also runs while a connection idles; these tell the two apart.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -41,12 +40,8 @@ impl Patience {
         self.since
     }
 
-    /// Resolves with what is late, which nothing but a request or its end makes up for. Cancel safe.
-    pub(super) async fn late(&mut self) -> Awaited {
-        poll_fn(|cx| self.poll_late(self.state.awaited(), cx)).await
-    }
-
-    /// Ready with `awaited` when it has been awaited for too long. To be asked after every poll of the
+    /// Ready with `awaited` when it has been awaited for too long, which nothing but a request or its end makes up
+    /// for. To be asked after every poll of the
     /// connection: what is awaited is seen to change only then.
     pub(super) fn poll_late(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Awaited> {
         if awaited != self.awaited {
@@ -96,6 +91,8 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
     use tokio::time::{advance, timeout};
 
@@ -132,16 +129,20 @@ mod tests {
         }
     }
 
+    async fn is_late(patience: &mut Patience) -> Awaited {
+        poll_fn(|cx| patience.poll_late(patience.state.awaited(), cx)).await
+    }
+
     /// How long it takes until something is late, in milliseconds; the timer's grain is one.
     async fn late(patience: &mut Patience) -> (Awaited, u128) {
         let before = Instant::now();
-        let late = patience.late().await;
+        let late = is_late(patience).await;
         (late, before.elapsed().as_millis())
     }
 
     /// As the connection's task is polled whenever something has come.
     async fn look(patience: &mut Patience) {
-        timeout(Duration::ZERO, patience.late()).await.expect_err("nothing is late");
+        timeout(Duration::ZERO, is_late(patience)).await.expect_err("nothing is late");
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,6 +197,6 @@ mod tests {
         look(&mut patience).await;
         state.received();
         let year = Duration::from_secs(365 * 24 * 3600);
-        timeout(year, patience.late()).await.expect_err("nothing is late");
+        timeout(year, is_late(&mut patience)).await.expect_err("nothing is late");
     }
 }

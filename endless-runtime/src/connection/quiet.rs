@@ -30,28 +30,32 @@ pub(super) struct Quiet<S> {
 
 /// What ends a quiet time.
 pub(super) enum End {
-    /// Something has come, perhaps the connection's end.
-    Heard,
+    /// A request begins, in this protocol.
+    Heard(Protocol),
     /// Another process is to go on with it.
     Moves,
-    /// It has idled for too long.
+    /// What has come, and it was too little for too long, could be the beginning of either.
+    LateHead,
+    /// The client has closed it, or it has idled for too long.
     Over,
 }
 
 impl<S> Quiet<S> {
-    /// Waits for any of these; a connection that is asked to leave stays for `idle_grace`. What has come already is
-    /// heard at once.
-    pub(super) async fn until_heard(&mut self) -> End {
+    /// Waits for any of these, and finds out which protocol is spoken unless that is `agreed`; a connection that is
+    /// asked to leave stays for `idle_grace`. What has come already is heard at once.
+    pub(super) async fn until_heard(&mut self, agreed: Option<Protocol>) -> End {
         let mut grace = IdleGrace::new(self.requests.terms().idle_grace);
         poll_fn(|cx| {
             // Registers the task first: what it is asked while it is polled must not be overlooked.
             let leaving = self.io.state().poll_leaving(cx);
-            if self.io.poll_heard(cx).is_ready() {
+            if let Poll::Ready(protocol) = self.poll_heard(agreed, cx) {
                 self.delay.begin_anew_after(self.patience.since().elapsed());
-                return Poll::Ready(End::Heard);
+                return Poll::Ready(protocol.map_or(End::Over, End::Heard));
             }
-            if self.patience.poll_late(self.io.state().awaited(), cx).is_ready() {
-                return Poll::Ready(End::Over);
+            match self.patience.poll_late(self.io.state().awaited(), cx) {
+                Poll::Ready(Awaited::Head) => return Poll::Ready(End::LateHead),
+                Poll::Ready(_) => return Poll::Ready(End::Over),
+                Poll::Pending => {}
             }
             if self.io.state().is_moving() {
                 return Poll::Ready(End::Moves);
@@ -60,6 +64,25 @@ impl<S> Quiet<S> {
             grace.poll_over(true, cx).map(|()| End::Over)
         })
         .await
+    }
+
+    /// Ready with what is spoken as soon as something is; with nothing at the connection's end.
+    fn poll_heard(&mut self, agreed: Option<Protocol>, cx: &mut Context<'_>) -> Poll<Option<Protocol>> {
+        loop {
+            let heard = self.io.given_back();
+            if !heard.is_empty()
+                && let Some(protocol) = agreed.or_else(|| Protocol::of(heard))
+            {
+                return Poll::Ready(Some(protocol));
+            }
+            match ready!(self.io.poll_ahead(cx)) {
+                Ok(0) if self.io.given_back().is_empty() => return Poll::Ready(None),
+                // Hyper says what is wrong with a head that stops short.
+                Ok(0) => return Poll::Ready(Some(Protocol::Http1)),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(None),
+            }
+        }
     }
 
     /// Gives it to the successor; returns it if it stays, and is to leave.

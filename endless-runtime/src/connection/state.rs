@@ -3,7 +3,6 @@
 //! The counters are the connection's own, so a request costs no lock and shares no counter with others.
 
 use std::collections::{BTreeSet, HashMap};
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
@@ -257,15 +256,6 @@ impl ConnectionState {
         self.course.load(SeqCst) == Course::Move as u8 && self.may_move()
     }
 
-    /// Resolves when the connection is asked to move. Cancel safe.
-    pub(crate) async fn moving(&self) {
-        poll_fn(|cx| {
-            self.task.register(cx.waker());
-            if self.is_moving() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
     /// Nothing less is asked for any more.
     fn turn_to(&self, course: Course) {
         self.course.fetch_max(course as u8, SeqCst);
@@ -336,12 +326,7 @@ impl ConnectionState {
         self.closing.store(true, Relaxed);
     }
 
-    /// Resolves when the connection is asked to leave. Cancel safe.
-    pub(crate) async fn leaving(&self) {
-        poll_fn(|cx| self.poll_leaving(cx)).await;
-    }
-
-    /// For the connection's task alone: it remembers one waker, which is also woken when a leaving connection
+    /// Ready when the connection is asked to leave. For the connection's task alone: it remembers one waker, which is also woken when a leaving connection
     /// may have become idle in another task.
     pub(crate) fn poll_leaving(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.task.register(cx.waker());
@@ -621,6 +606,8 @@ impl Drop for Registered {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     #[test]
@@ -641,8 +628,9 @@ mod tests {
         let before = connections.admit();
         connections.leave();
         let after = connections.admit();
-        before.state().leaving().await;
-        after.state().leaving().await;
+        for connection in [before, after] {
+            poll_fn(|cx| connection.state().poll_leaving(cx)).await;
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The handshake: what comes between accept and the first byte of HTTP, in the connection's own task, so that
 //! nobody else waits for a client that takes its time.
 
+use std::future::poll_fn;
 use std::io;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,14 +15,14 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::info::ConnectInfo;
 use super::io::Io;
-use super::state::Registered;
-use super::{Beginning, Past, Protocol, leaves};
+use super::state::{ConnectionState, Registered};
+use super::{Beginning, Past, Protocol};
 use crate::listener::Stream;
 use crate::log::event;
 use crate::tls::{Presented, TlsInfo};
@@ -53,6 +54,12 @@ impl Handshakes {
             event!(WARN, "somebody speaks plain HTTP on a port for TLS", address = self.address);
         }
     }
+}
+
+/// Resolves when a connection that is asked to leave has had its grace.
+async fn leaves(state: &ConnectionState, idle_grace: Duration) {
+    poll_fn(|cx| state.poll_leaving(cx)).await;
+    sleep(idle_grace).await;
 }
 
 /// A connection over TLS, or none, if it is over.
