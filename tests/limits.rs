@@ -8,9 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use support::{
-    App, Client, DATA, END_HEADERS, END_STREAM, Frame, H2Client, HEADERS, Mark, RST_STREAM, body_of, example,
-    patiently, until_busy,
+    App, Client, DATA, END_HEADERS, END_STREAM, Frame, H2Client, HEADERS, Mark, RST_STREAM, Resources,
+    body_of, example, get, patiently, until_busy,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -123,6 +124,73 @@ async fn a_header_list_of_http2_has_the_same_limit() {
     app.stop().await;
 }
 
+/// A field that was sent once costs its client a byte from then on (RFC 7541, section 6.1), and counts as what it
+/// stands for, and 32 bytes (RFC 9113, section 6.5.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_http2_counts_each_time_it_is_named() {
+    let (app, address) = with("ENDLESS_MAX_HEADER_BYTES", "200000").await;
+    let mut client = with_a_large_field(address).await;
+    for (stream, fields, expected) in [(3, 49, b"200"), (5, 50, b"431")] {
+        client.send(HEADERS, END_STREAM | END_HEADERS, stream, &naming_it(fields)).await;
+        let frames = client.frames_until(|frame| frame.ends(stream)).await;
+        assert_eq!(&status_of(&frames, stream), expected, "{fields} fields of 4033 bytes: {frames:?}");
+    }
+    app.stop().await;
+}
+
+/// HPACK bombs: a kilobyte each, and four megabytes when it is unpacked. The service does not hear of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_http2_that_unpack_to_megabytes_are_refused_before_they_do() {
+    const BOMBS: u32 = 100;
+    let (app, address) = start(Command::new(example("test_declarative"))).await;
+    let mut client = with_a_large_field(address).await;
+    let before = Resources::of(app.serving_pid());
+    for number in 1..=BOMBS {
+        client.send(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * number, &naming_it(1000)).await;
+    }
+    let frames = client.frames_until(|frame| frame.ends(1 + 2 * BOMBS)).await;
+    let after = Resources::of(app.serving_pid());
+    assert_eq!(&status_of(&frames, 3), b"431");
+    let refused = frames.iter().filter(|frame| frame.kind == HEADERS && frame.ends(frame.stream)).count();
+    assert_eq!(refused, BOMBS as usize, "each has an answer without a body: {frames:?}");
+    assert!(after.peak <= before.peak.max(before.memory + (4 << 10)), "{before}, and then {after}");
+    // The one that sent the field, and the one that asks this.
+    let status: Value = serde_json::from_slice(&get(address, "/status").await.body).expect("JSON");
+    assert_eq!(status["servers"][0]["requests"], 2, "{status}");
+    app.stop().await;
+}
+
+/// Whose first request has a field of 4001 bytes in name and value, which is to be remembered (RFC 7541,
+/// section 6.2.1).
+async fn with_a_large_field(address: SocketAddr) -> H2Client {
+    let mut client = H2Client::open(address).await;
+    // A length of 4000 is 127 + 33 + 30 * 128.
+    let field = [b"\x40\x01x\x7f\xa1\x1e".as_slice(), &[b'y'; 4000]].concat();
+    let head = [head_block("/hello", 127), field].concat();
+    client.send(HEADERS, END_STREAM | END_HEADERS, 1, &head).await;
+    let frames = client.frames_until(|frame| frame.ends(1)).await;
+    assert_eq!(&status_of(&frames, 1), b"200");
+    client
+}
+
+/// A head that names the field so often: the table's first entry after the static ones.
+fn naming_it(times: usize) -> Vec<u8> {
+    [b"\x82\x86\x04\x06/hello".as_slice(), &vec![0xbe; times]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_100_header_fields_at_most() {
+    let (app, address) = start(Command::new(example("test_declarative"))).await;
+    let mut client = Client::connect(address).await;
+    for (fields, expected) in [(99, 200), (100, 200), (101, 431)] {
+        let more = "X: y\r\n".repeat(fields - 1);
+        client.send(&format!("GET /hello HTTP/1.1\r\nHost: test\r\n{more}\r\n")).await;
+        assert_eq!(client.answer().await.status, expected, "{fields} fields");
+    }
+    client.closed().await;
+    app.stop().await;
+}
+
 /// As one of HTTP/1. A field can cost its client a byte, and the server a hundred.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_of_http2_has_100_header_fields_at_most() {
@@ -134,6 +202,27 @@ async fn a_request_of_http2_has_100_header_fields_at_most() {
         let frames = client.frames_until(|frame| frame.ends(1)).await;
         assert_eq!(&status_of(&frames, 1), expected, "{fields} fields: {frames:?}");
     }
+    app.stop().await;
+}
+
+/// The next one is refused (RFC 9113, section 8.7), until another has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http2_has_200_requests_at_a_time_at_most() {
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let (app, address) = start(Command::new(example("test_declarative"))).await;
+    let mut client = H2Client::open(address).await;
+    for number in 0..=200 {
+        client.get(1 + 2 * number, "/hang").await;
+    }
+    let frames = client.frames_until(|frame| frame.kind == RST_STREAM).await;
+    let refused = frames.last().expect("it is the awaited one");
+    assert_eq!((refused.stream, &refused.payload[..]), (401, &REFUSED_STREAM[..]));
+    client.send(RST_STREAM, 0, 1, &CANCEL).await;
+    client.get(403, "/hello").await;
+    let frames = client.frames_until(|frame| frame.ends(403)).await;
+    assert_eq!(body_of(&frames, 403), "WORLD!");
+    drop(client);
     app.stop().await;
 }
 

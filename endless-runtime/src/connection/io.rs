@@ -151,10 +151,11 @@ impl Io {
         room.min(if is_divided { count - 1 } else { count })
     }
 
-    /// Whether what comes now, if it is a whole head, is divided.
+    /// Whether what comes now, if it is a whole head, is divided. What comes within a request is its body.
     fn may_divide(&self, room: usize) -> bool {
         self.hypers_buffer == HypersBuffer::First
             && room == HYPERS_FIRST
+            && self.state().has_nothing_in_flight()
             && self.stream.inner().http2.is_none()
     }
 
@@ -462,7 +463,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::super::HTTP2_PREFACE;
-    use super::super::heads::{DATA, frame};
+    use super::super::heads::{HEADERS, frame};
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
@@ -533,14 +534,33 @@ mod tests {
         assert!(rooms.len() > 5 && rooms[3..].iter().all(|room| *room > HYPERS_FIRST), "{rooms:?}");
     }
 
-    /// Until it has to wait.
-    fn read_in_a_row(heard: &mut Heard) -> usize {
-        read_in_a_row_by(4 * IN_A_ROW, heard)
+    #[tokio::test]
+    async fn a_body_that_ends_as_a_head_does_is_not_divided() {
+        const BYTES: &[u8] = b"one\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut io = Io::new(Stream::in_memory(server), Connections::new(Arc::default()).admit());
+        io.give_back(Bytes::from_static(BYTES));
+        assert_eq!(hyper_reads(&mut io).await, BYTES);
+        let body = io.state().request_begins();
+        client.write_all(BYTES).await.expect("there is room");
+        assert_eq!(hyper_reads(&mut io).await, BYTES);
+        drop(body);
+        client.write_all(BYTES).await.expect("there is room");
+        assert_eq!(hyper_reads(&mut io).await, &BYTES[..BYTES.len() - 1], "a head is");
     }
 
-    fn read_in_a_row_by(most: usize, heard: &mut Heard) -> usize {
+    /// Once, into a buffer as hyper has it at first.
+    async fn hyper_reads(io: &mut Io) -> Vec<u8> {
+        let mut bytes = [0; HYPERS_FIRST];
+        let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
+        poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, buffer.unfilled())).await.expect("no error");
+        buffer.filled().to_vec()
+    }
+
+    /// Until it has to wait.
+    fn read_in_a_row(heard: &mut Heard) -> usize {
         let cx = &mut Context::from_waker(Waker::noop());
-        let (mut bytes, mut read) = (vec![0; most], 0);
+        let (mut bytes, mut read) = (vec![0; 4 * IN_A_ROW], 0);
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *heard).poll_read(cx, &mut buffer) {
@@ -571,19 +591,45 @@ mod tests {
         }
     }
 
-    /// As many frames as come in one read are handed on at once, and hardly more.
+    /// Whose preface was read.
+    fn heard_http2(server: DuplexStream) -> Heard {
+        let mut io = Io::of(heard(server));
+        io.give_back(Bytes::from_static(HTTP2_PREFACE));
+        io.speaks_http2();
+        io.stream.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_frames_is_read_slowly_unless_its_client_takes_bytes() {
+        let ping = frame(6, 0, 8);
+        for (sent, pause) in [(0, 500), (256 * 600, 0)] {
+            let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
+            let mut heard = heard_http2(server);
+            client.write_all(&ping.repeat(1500)).await.expect("there is room");
+            assert_eq!(read_in_a_row(&mut heard), 1500 * ping.len());
+            heard.write_all(&vec![0; sent]).await.expect("there is room");
+            client.write_all(&ping).await.expect("there is room");
+            let before = Instant::now();
+            while read_in_a_row(&mut heard) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let paused = before.elapsed().as_millis();
+            assert!((pause..pause + 10).contains(&paused), "{paused} ms after {sent} bytes");
+        }
+    }
+
     #[tokio::test]
-    async fn others_have_their_turn_while_one_sends_frames_of_a_byte() {
-        const READ: usize = 1 << 10;
-        let short = frame(DATA, 0, 1);
-        let (mut client, server) = tokio::io::duplex(4 * IN_A_ROW);
-        client.write_all(&short.repeat(3 * IN_A_ROW / short.len())).await.expect("there is room");
-        let mut heard = heard(server);
-        heard.http2 = Some(Box::new((Frames::after(HTTP2_PREFACE), Farewell::default())));
-        let most = IN_A_ROW / pace::WORK_OF_FRAME * short.len() + READ;
-        for _ in 0..9 {
-            let read = read_in_a_row_by(READ, &mut heard);
-            assert!((1..=most).contains(&read), "{read}");
+    async fn others_have_their_turn_after_so_many_frames() {
+        let requests = frame(HEADERS, 5, 20).repeat(IN_A_ROW / pace::WORK_OF_FRAME);
+        let (mut client, server) = tokio::io::duplex(IN_A_ROW);
+        let mut heard = heard_http2(server);
+        for _ in 0..3 {
+            client.write_all(&requests).await.expect("there is room");
+            assert_eq!(read_in_a_row(&mut heard), requests.len());
+            client.write_all(&requests).await.expect("there is room");
+            assert_eq!(read_in_a_row(&mut heard), 0);
+            turns_are_given().await;
+            assert_eq!(read_in_a_row(&mut heard), requests.len());
             turns_are_given().await;
         }
     }

@@ -176,6 +176,7 @@ mod tests {
     use std::convert::Infallible;
 
     use http::{Request, Response};
+    use http_body_util::BodyExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::time::Instant;
 
@@ -185,13 +186,16 @@ mod tests {
 
     /// Both sides of a connection that nobody has said anything on.
     fn quiet() -> (Quiet<impl HttpService>, DuplexStream) {
-        let (client, server) = tokio::io::duplex(1024);
         let service = crate::service_fn(async |request: Request<Body>| {
             Ok::<_, Infallible>(Response::new(request.uri().path().to_owned()))
         });
+        quiet_with(service, Limits { max_header_bytes: 8192, ..Limits::default() })
+    }
+
+    fn quiet_with<S: HttpService>(service: S, limits: Limits) -> (Quiet<S>, DuplexStream) {
+        let (client, server) = tokio::io::duplex(1024);
         let registered = Connections::new(Arc::default()).admit();
         let state = Arc::clone(registered.state());
-        let limits = Limits { max_header_bytes: 8192, ..Limits::default() };
         let terms = Terms { idle_grace: Duration::ZERO, readiness: None, limits, connect_info: false };
         let terms = Arc::new(terms);
         let patience = Patience::new(&state, &terms, Instant::now());
@@ -250,6 +254,79 @@ mod tests {
         };
         let (quiet, ()) = tokio::join!(speaks, leaves);
         assert!(quiet.is_none());
+    }
+
+    /// Not with the last byte of its head.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_request_begins_with_its_first_byte() {
+        let service = crate::service_fn(async |request: Request<Body>| {
+            request.into_body().collect().await.map(|_| Response::new(String::new()))
+        });
+        let limits = Limits {
+            max_header_bytes: 8192,
+            read_timeout: Some(Duration::from_millis(700)),
+            ..Limits::default()
+        };
+        let (mut quiet, mut client) = quiet_with(service, limits);
+        let begun = Instant::now();
+        let asks = async {
+            client.write_all(b"POST / HTTP/1.1\r\nhost: ").await.expect("there is room");
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            client.write_all(b"test\r\ncontent-length: 10\r\n\r\n01234").await.expect("there is room");
+            answer(&mut client, "\r\n\r\n").await;
+            begun.elapsed().as_millis()
+        };
+        let serves = async {
+            assert!(matches!(quiet.until_heard(None).await, End::Heard(Protocol::Http1)));
+            speak(quiet, Protocol::Http1).await
+        };
+        let (_ended, answered) = tokio::join!(serves, asks);
+        assert!((700..710).contains(&answered), "{answered} ms");
+    }
+
+    /// A client that says what nobody takes has its time to read why, in either protocol.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_refused_lingers() {
+        let head = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(20_000)).into_bytes();
+        // Data of no stream.
+        let frames = [HTTP2_PREFACE, &heads::frame(4, 0, 0), &heads::frame(heads::DATA, 0, 8)].concat();
+        for (protocol, bytes) in [(Protocol::Http1, head), (Protocol::Http2, frames)] {
+            let (quiet, mut client) = quiet();
+            let begun = Instant::now();
+            let (ended, sent) = tokio::join!(speak(quiet, protocol), client.write_all(&bytes));
+            sent.expect("all is taken");
+            assert!(ended.is_none());
+            let lingered = begun.elapsed().as_millis();
+            assert_eq!(lingered.abs_diff(io::LINGER.as_millis()) / 10, 0, "{protocol:?}: {lingered} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_be_either_is_waited_for() {
+        let service = async |_: Request<Body>| Ok::<_, Infallible>(Response::new(String::new()));
+        let limits = Limits { header_timeout: Some(Duration::from_secs(10)), ..Limits::default() };
+        let (half, rest) = HTTP2_PREFACE.split_at(5);
+        for (sent, ends, expected) in [
+            (rest, false, "http2"),
+            (b"X".as_slice(), false, "http1"),
+            (b"".as_slice(), true, "http1"),
+            (b"".as_slice(), false, "late"),
+        ] {
+            let (mut quiet, mut client) = quiet_with(crate::service_fn(service), limits);
+            client.write_all(half).await.expect("there is room");
+            let waits = tokio::time::timeout(Duration::from_secs(1), quiet.until_heard(None));
+            assert!(waits.await.is_err(), "until {expected}");
+            client.write_all(sent).await.expect("there is room");
+            let _open = (!ends).then_some(client);
+            let heard = match quiet.until_heard(None).await {
+                End::Heard(Protocol::Http1) => "http1",
+                End::Heard(Protocol::Http2) => "http2",
+                End::LateHead => "late",
+                End::Moves | End::Over => "neither",
+            };
+            assert_eq!(heard, expected);
+            assert!(quiet.io.given_back().starts_with(half), "nothing is lost");
+        }
     }
 
     #[tokio::test]
