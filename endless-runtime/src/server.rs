@@ -464,7 +464,7 @@ fn begin<S: HttpService>(entry: &Entry, arrival: Arrival, offer: &Offer<S>) {
 }
 
 /// Whatever the user's code does, the next connection is served.
-fn cloned<S: HttpService>(service: &S, entry: &Entry) -> Option<S> {
+fn cloned<S: Clone>(service: &S, entry: &Entry) -> Option<S> {
     let clone = catch_unwind(AssertUnwindSafe(|| service.clone()));
     if clone.is_err() {
         event!(ERROR, "the service panicked", address = entry.requested());
@@ -565,6 +565,7 @@ mod tests {
 
     use super::*;
     use crate::body::Body;
+    use crate::servers::Servers;
 
     /// Counts how often it is cloned.
     struct Counted(Arc<AtomicUsize>);
@@ -583,6 +584,24 @@ mod tests {
         let response = HttpService::call(&mut router, http::Request::new(Body::empty())).await;
         assert_eq!(response.expect("a router never fails").status(), http::StatusCode::OK);
         count.load(Relaxed) - before
+    }
+
+    /// And so leaves the acceptor alone.
+    #[test]
+    fn a_panic_of_a_services_clone_costs_one_connection() {
+        struct Fragile(Arc<AtomicUsize>);
+
+        impl Clone for Fragile {
+            fn clone(&self) -> Self {
+                assert_ne!(self.0.fetch_add(1, Relaxed), 0, "the first clone fails");
+                Self(Arc::clone(&self.0))
+            }
+        }
+
+        let entry = Servers::new().register("127.0.0.1:0".into_address().expect("an address"));
+        let service = Fragile(Arc::default());
+        assert!(cloned(&service, &entry).is_none());
+        assert!(cloned(&service, &entry).is_some(), "the next connection is served");
     }
 
     #[tokio::test]
