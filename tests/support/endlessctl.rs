@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::{ExitStatus, Stdio};
 
@@ -108,7 +109,8 @@ pub(crate) fn desk_of(pid: u32) -> SocketAddr {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
     let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
     let started = fields.split_whitespace().nth(19).expect("field 22");
-    SocketAddr::from_abstract_name(format!("endless-{pid}-{started}")).expect("a name")
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("it is one of some").ino();
+    SocketAddr::from_abstract_name(format!("endless-{pid}-{started}-{namespace}")).expect("a name")
 }
 
 /// A connection to where a process is asked, without a look at who it is.

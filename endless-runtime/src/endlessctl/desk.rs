@@ -7,9 +7,11 @@
 //! has it among those of its poll(2), a generation gives it to its runtime.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
@@ -339,9 +341,11 @@ fn is_of_one(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }
 
-/// The name of the socket of a process.
+/// The name of the socket of a process, in whose namespace of PIDs we are: those of containers that share the host's
+/// network share such names too, and each has a process 1.
 pub(super) fn name(pid: u32, started: u64) -> String {
-    format!("endless-{pid}-{started}")
+    let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
+    format!("endless-{pid}-{started}-{namespace}")
 }
 
 fn listen() -> io::Result<UnixListener> {
