@@ -343,13 +343,19 @@ struct Heard {
     http2: Option<Box<(Frames, Farewell)>>,
     /// How much was read since others had their turn.
     in_a_row: usize,
-    /// Its own, where it waits for it.
-    turn: Option<Turn>,
+    turn: Turn,
 }
 
 impl Heard {
     fn new(stream: Transport, registered: Registered) -> Self {
-        Self { stream, registered, head: PaceOfHead::default(), http2: None, in_a_row: 0, turn: None }
+        Self {
+            stream,
+            registered,
+            head: PaceOfHead::default(),
+            http2: None,
+            in_a_row: 0,
+            turn: Turn::default(),
+        }
     }
 
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -399,13 +405,11 @@ impl AsyncRead for Heard {
             self.in_a_row = 0;
             return Poll::Pending;
         }
-        if let Some(turn) = self.turn {
-            ready!(self.registered.turns().poll(turn, cx));
-            self.turn = None;
-        }
-        if self.in_a_row >= IN_A_ROW {
-            self.in_a_row = 0;
-            self.turn = self.registered.turns().queue(cx);
+        let Self { registered, turn, in_a_row, .. } = &mut *self;
+        ready!(turn.poll_come(registered.turns(), cx));
+        if *in_a_row >= IN_A_ROW {
+            *in_a_row = 0;
+            turn.queue(registered.turns(), cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -513,7 +517,7 @@ mod tests {
     async fn hyper_keeps_its_buffer_from_one_request_to_the_next() {
         const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut io = Io::new(Stream::in_memory(server), Connections::new(Arc::default()).admit());
+        let mut io = Io::of(heard(server));
         io.give_back(Bytes::from_static(REQUEST));
         let noted = Arc::default();
         let rooms = Rooms { io, noted: Arc::clone(&noted) };
@@ -538,7 +542,7 @@ mod tests {
     async fn a_body_that_ends_as_a_head_does_is_not_divided() {
         const BYTES: &[u8] = b"one\r\n\r\n";
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut io = Io::new(Stream::in_memory(server), Connections::new(Arc::default()).admit());
+        let mut io = Io::of(heard(server));
         io.give_back(Bytes::from_static(BYTES));
         assert_eq!(hyper_reads(&mut io).await, BYTES);
         let body = io.state().request_begins();

@@ -24,7 +24,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Pace {
     since_pause: usize,
     pause: Option<Timer>,
-    turn: Option<Turn>,
+    turn: Turn,
 }
 
 impl Pace {
@@ -33,14 +33,10 @@ impl Pace {
         if let Some(pause) = &mut self.pause {
             ready!(pause.poll_over(cx));
             self.pause = None;
-            self.turn = turns.queue(cx);
+            self.turn.queue(turns, cx);
             return Poll::Pending;
         }
-        if let Some(turn) = self.turn {
-            ready!(turns.poll(turn, cx));
-            self.turn = None;
-        }
-        Poll::Ready(())
+        self.turn.poll_come(turns, cx)
     }
 
     /// So much was read.

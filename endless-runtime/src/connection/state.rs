@@ -326,8 +326,8 @@ impl ConnectionState {
         self.closing.store(true, Relaxed);
     }
 
-    /// Ready when the connection is asked to leave. For the connection's task alone: it remembers one waker, which is also woken when a leaving connection
-    /// may have become idle in another task.
+    /// Ready when the connection is asked to leave. For the connection's task alone: it remembers one waker, which is
+    /// also woken when a leaving connection may have become idle in another task.
     pub(crate) fn poll_leaving(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.task.register(cx.waker());
         // Looked at afterwards, because `leave` may have come before the registration.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
@@ -27,20 +27,40 @@ struct Queue {
     are_given: bool,
 }
 
-/// A place in the queue. Nothing is lost with one that is not used: nobody waits for its end.
+/// Of one connection, which may wait for it. Nothing is lost with one that is not used: nobody waits for its end.
+#[derive(Debug, Default)]
+pub(super) struct Turn(Option<Place>);
+
+impl Turn {
+    /// Waits for it, from now on.
+    pub(super) fn queue(&mut self, turns: &Arc<Turns>, cx: &mut Context<'_>) {
+        self.0 = turns.queue(cx);
+    }
+
+    /// Ready when it has come, or was not waited for.
+    pub(super) fn poll_come(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(place) = self.0 {
+            ready!(turns.poll(place, cx));
+            self.0 = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Its number in the queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turn(u64);
+struct Place(u64);
 
 impl Turns {
     /// Takes the last place. None is left to whoever is polled outside of tokio, as an upgraded connection may be:
     /// what wakes it is not ours to know.
-    pub(super) fn queue(self: &Arc<Self>, cx: &mut Context<'_>) -> Option<Turn> {
+    fn queue(self: &Arc<Self>, cx: &mut Context<'_>) -> Option<Place> {
         let Ok(runtime) = Handle::try_current() else {
             cx.waker().wake_by_ref();
             return None;
         };
         let mut queue = lock(&self.0);
-        let turn = Turn(queue.given + queue.waiting.len() as u64);
+        let place = Place(queue.given + queue.waiting.len() as u64);
         queue.waiting.push_back(cx.waker().clone());
         let are_given = mem::replace(&mut queue.are_given, true);
         drop(queue);
@@ -48,11 +68,11 @@ impl Turns {
         if !are_given {
             runtime.spawn(Giver(Arc::clone(self)).give(runtime.metrics().num_workers()));
         }
-        Some(turn)
+        Some(place)
     }
 
     /// Ready when it is this one's turn.
-    pub(super) fn poll(&self, Turn(number): Turn, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&self, Place(number): Place, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = lock(&self.0);
         let Some(ahead) = number.checked_sub(queue.given) else { return Poll::Ready(()) };
         // Another task may read of the connection by now.
