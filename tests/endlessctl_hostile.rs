@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -110,6 +111,16 @@ async fn who_answers_in_the_place_of_another_process_is_refused() {
         let (socket, _) = listener.accept().expect("it came");
         assert_eq!(std::io::read_to_string(socket).expect("an end"), "");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_finished_since_it_was_named_as_draining_drains_no_more() {
+    let (this, gone) = (std::process::id(), i32::MAX);
+    let listener = UnixListener::bind_addr(&desk_of(this)).expect("this process has no other");
+    let asking = Ctl::begin("hammer", this);
+    let (mut socket, _) = listener.accept().expect("it came");
+    writeln!(socket, r#"{{"elsewhere":{{"pids":[{gone}]}}}}"#).expect("it reads");
+    assert_eq!(asking.said().await.failed(), "not hammered: not draining");
 }
 
 /// Those who come and mean no good; they stay for as long as this lives.

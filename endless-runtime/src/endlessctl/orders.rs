@@ -35,10 +35,7 @@ fn restart(pid: u32) -> Result<(), String> {
 fn stop(pid: u32) -> Result<(), String> {
     match ask(pid, Request::Stop)? {
         (asked, Answer::Ending { pids }) => {
-            let others = pids.into_iter().filter(|pid| *pid != asked.pid);
-            // One that cannot be found has ended.
-            let others: Vec<Target> = others.filter_map(|pid| Target::find(pid).ok()).collect();
-            for target in others.iter().chain([&asked]) {
+            for target in living(&pids).iter().chain([&asked]) {
                 target.ends_within(None);
             }
             say("stopped");
@@ -50,15 +47,17 @@ fn stop(pid: u32) -> Result<(), String> {
 
 /// Who does not drain may name those who do, and each of them knows whether that is so.
 fn hammer(pid: u32) -> Result<(), String> {
-    let (mut pids, mut hammered) = (vec![pid], Vec::new());
-    let mut refusal = "it names nobody who drains".to_owned();
+    let (mut targets, mut hammered) = (vec![Target::find(pid)?], Vec::new());
+    let mut refusal = "not draining".to_owned();
     for _ in 0..DETOURS {
-        for named in std::mem::take(&mut pids) {
-            match ask_once(named, Request::Hammer) {
-                Ok((_, Answer::Elsewhere { pids: others })) => pids.extend(others),
-                Ok((target, Answer::Ending { .. })) => hammered.push(target),
-                Ok((_, other)) => refusal = reason(other),
-                Err(failure) if named == pid => return Err(failure),
+        for target in std::mem::take(&mut targets) {
+            match target.ask(Request::Hammer, None) {
+                Ok(Answer::Elsewhere { pids }) => targets.extend(living(&pids)),
+                Ok(Answer::Ending { .. }) => hammered.push(target),
+                Ok(other) => refusal = reason(other),
+                Err(failure) if target.pid == pid => return Err(failure),
+                // It has finished since it was named.
+                Err(_) if !target.lives() => {}
                 Err(failure) => refusal = failure,
             }
         }
@@ -87,6 +86,11 @@ fn ask(pid: u32, request: Request) -> Result<(Target, Answer), String> {
         }
     }
     Err(format!("whoever process {pid} names names somebody else"))
+}
+
+/// Those that have not ended since they were named.
+fn living(pids: &[u32]) -> Vec<Target> {
+    pids.iter().filter_map(|pid| Target::find(*pid).ok()).collect()
 }
 
 fn ask_once(pid: u32, request: Request) -> Result<(Target, Answer), String> {
