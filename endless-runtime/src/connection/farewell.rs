@@ -17,7 +17,7 @@ pub(super) struct Farewell {
 
 impl Farewell {
     pub(super) fn sent(&mut self, bytes: &[u8], state: &ConnectionState) {
-        let mut answers = self.is_answer && self.heads.is_in_payload();
+        let mut answers = self.is_answer && self.heads.left_of_payload() > 0;
         self.heads.pass(bytes, |Head { kind, .. }| {
             self.is_answer = matches!(kind, DATA | HEADERS | CONTINUATION);
             answers |= self.is_answer;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HTTP2_PREFACE;
-use super::heads::{CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
+use super::heads::{self, CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
+use super::pace::WORK_OF_FRAME;
 use super::timer::Timer;
 
 /// So many at once, and then so many a second.
@@ -35,22 +36,27 @@ pub(super) struct Frames {
     large_heads: Allowance,
 }
 
-impl Frames {
-    /// Of a connection of which these bytes were read.
-    pub(super) fn after(read: &[u8]) -> Self {
-        let mut frames = Self {
+/// Of a connection of which nothing was read, not its preface either.
+impl Default for Frames {
+    fn default() -> Self {
+        Self {
             heads: Heads::after(HTTP2_PREFACE.len()),
             bring_nothing: Allowance::new(RATE, RATE),
             large_heads: Allowance::new(LARGE_HEADS, LARGE_HEADS_RATE),
-        };
-        frames.received(read);
-        frames
+        }
     }
+}
 
+impl Frames {
     /// Ready when more may be read.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.bring_nothing.poll_some(cx));
         self.large_heads.poll_some(cx)
+    }
+
+    /// How many bytes are no more than so much work, however short the frames are that begin in them.
+    pub(super) fn room(&self, work: usize) -> usize {
+        self.heads.left_of_payload() + heads::LENGTH * work.div_ceil(WORK_OF_FRAME)
     }
 
     /// Returns how many begin in these bytes.
@@ -144,8 +150,11 @@ mod tests {
 
     const PING: u8 = 6;
 
+    /// After the preface.
     fn frames() -> Frames {
-        Frames::after(HTTP2_PREFACE)
+        let mut frames = Frames::default();
+        frames.received(HTTP2_PREFACE);
+        frames
     }
 
     /// How long the next read is put off.

@@ -1,6 +1,6 @@
 //! The heads of HTTP/2's frames (RFC 9113, section 4.1), found in what goes over a connection.
 
-const LENGTH: usize = 9;
+pub(super) const LENGTH: usize = 9;
 
 // Types and flags of frames (RFC 9113, section 6).
 pub(super) const DATA: u8 = 0;
@@ -33,9 +33,9 @@ impl Heads {
         Self { skip, ..Self::default() }
     }
 
-    /// Whether the next byte is of a frame's payload.
-    pub(super) fn is_in_payload(&self) -> bool {
-        self.skip > 0
+    /// How many bytes come before the next head.
+    pub(super) fn left_of_payload(&self) -> usize {
+        self.skip
     }
 
     /// Tells of each head that is whole.

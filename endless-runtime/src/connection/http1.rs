@@ -83,9 +83,14 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
                 whole.part().await;
                 return None;
             }
-            End::Over | End::Late(_) => {
+            End::Over => {
                 drop(read_buf);
                 whole.linger().await;
+                return None;
+            }
+            End::Late(_) => {
+                drop(read_buf);
+                whole.cut().await;
                 return None;
             }
             End::Moves => {

@@ -1,7 +1,6 @@
 //! HTTP/2: many requests at once, and leaving by GOAWAY.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -11,6 +10,7 @@ use tokio::time::timeout;
 
 use super::io::LINGER;
 use super::leaving::IdleGrace;
+use super::lent::lend;
 use super::quiet::Quiet;
 use super::state::Awaited;
 use crate::config::Limits;
@@ -33,7 +33,8 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
     if terms.limits.write_timeout.is_some() {
         state.note_streams();
     }
-    let mut connection = pin!(builder(&terms.limits).serve_connection(io, requests));
+    let (lent, back) = lend(io);
+    let mut connection = Box::pin(builder(&terms.limits).serve_connection(lent, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
     let end = poll_fn(|cx| {
@@ -46,7 +47,7 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
             return Poll::Ready(End::Over);
         }
         match patience.poll_late(state.awaited_of_streams(), cx) {
-            Poll::Ready(Awaited::Stream { .. }) => return Poll::Ready(End::Over),
+            Poll::Ready(Awaited::Stream { .. }) => return Poll::Ready(End::Late),
             Poll::Ready(_idle) if !leaving => state.leave(),
             _ => {}
         }
@@ -62,15 +63,24 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
     if must_say_end && end == End::Unsaid {
         // As if the client had closed: so does hyper then, which alone has what the end is said with.
         state.hears_no_more();
-        let _in_time = timeout(LINGER, connection).await;
+        let _in_time = timeout(LINGER, connection.as_mut()).await;
+    }
+    // What a client has sent and nobody has read may be much, and is not kept while it is waited for.
+    drop(connection);
+    match back.await {
+        Ok(io) if end == End::Late => io.cut().await,
+        Ok(io) => io.linger().await,
+        Err(_gone) => {}
     }
 }
 
 /// How it ends.
 #[derive(PartialEq)]
 enum End {
-    /// As the protocol has it, or cut off.
+    /// As the protocol has it.
     Over,
+    /// Its client takes nothing.
+    Late,
     /// Nothing is half said, and nobody seems to listen.
     Unsaid,
 }

@@ -19,9 +19,8 @@ use tokio::time::timeout;
 
 use super::farewell::Farewell;
 use super::frames::Frames;
-use super::pace::{self, IN_A_ROW, Pace, PaceOfHead};
+use super::pace::{IN_A_ROW, PaceOfHead, WORK_OF_FRAME};
 use super::state::{ConnectionState, Registered};
-use super::timer::Timer;
 use super::transport::Transport;
 use super::turns::{Turn, Turns};
 use crate::listener::Stream;
@@ -40,7 +39,6 @@ pub(crate) struct Io {
     hypers_buffer: HypersBuffer,
     /// Our side.
     is_closed: bool,
-    linger: Option<Box<Linger>>,
 }
 
 impl Io {
@@ -51,7 +49,7 @@ impl Io {
     fn of(heard: Heard) -> Self {
         let stream = TokioIo::new(heard);
         let hypers_buffer = HypersBuffer::Unused;
-        Self { stream, already_read: Bytes::new(), hypers_buffer, is_closed: false, linger: None }
+        Self { stream, already_read: Bytes::new(), hypers_buffer, is_closed: false }
     }
 
     pub(crate) fn state(&self) -> &Arc<ConnectionState> {
@@ -85,8 +83,7 @@ impl Io {
     /// From now on, a flood of HTTP/2's frames is read slowly, and what is said is known.
     pub(crate) fn speaks_http2(&mut self) {
         self.state().cannot_move();
-        let frames = Frames::after(&self.already_read);
-        self.stream.inner_mut().http2 = Some(Box::new((frames, Farewell::default())));
+        self.stream.inner_mut().http2 = Some(Box::default());
     }
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
@@ -121,16 +118,26 @@ impl Io {
         }
     }
 
+    /// Ends it in the middle of an answer: the kernel throws away what was not sent of it, which may be megabytes,
+    /// and clients that have begun together are late together.
+    pub(crate) async fn cut(self) {
+        self.stream.inner().registered.turns().one().await;
+    }
+
     /// Whether its end is something to be said.
     pub(crate) fn must_say_end(&self) -> bool {
         self.stream.inner().stream.must_say_end()
     }
 
-    /// After the end of HTTP/1, so that nothing of what was read is kept for as long: it may be as much as a
-    /// head may have.
+    /// After the end, so that nothing of what was read is kept for as long: it may be as much as a head may have.
+    ///
+    /// What the client still sends is thrown away; over TLS, nobody makes sense of it any more. Those that linger
+    /// take turns of their own, as many in a pause as there are threads: a client that ends one connection after the
+    /// other leaves hundreds of them, each with all that was on its way.
     pub(crate) async fn linger(mut self) {
-        if self.is_closed {
-            poll_fn(|cx| self.poll_linger(cx)).await;
+        if self.is_closed && self.state().has_unread() {
+            let Heard { stream, registered, .. } = self.stream.inner_mut();
+            let _in_time = timeout(LINGER, drain(stream.socket(), registered.lingering())).await;
         }
     }
 
@@ -149,6 +156,14 @@ impl Io {
             HypersBuffer::First | HypersBuffer::Settled => HypersBuffer::Settled,
         };
         room.min(if is_divided { count - 1 } else { count })
+    }
+
+    /// The same of what are frames: they take their turns as if they came only now.
+    fn poll_frames(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<usize> {
+        let heard = self.stream.inner_mut();
+        let count = ready!(heard.poll_turn(cx)).min(self.already_read.len()).min(room);
+        heard.received(&self.already_read[..count]);
+        Poll::Ready(count)
     }
 
     /// Whether what comes now, if it is a whole head, is divided. What comes within a request is its body.
@@ -190,16 +205,6 @@ impl Io {
         self.already_read = joined(mem::take(&mut self.already_read), read);
         Poll::Ready(Ok(count))
     }
-
-    /// Ready when the client has closed its side, or has had its time.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.state().has_unread() {
-            return Poll::Ready(());
-        }
-        let linger = self.linger.get_or_insert_with(Box::default);
-        let Heard { stream, registered, .. } = self.stream.inner_mut();
-        linger.poll_over(stream.socket(), registered.turns(), cx)
-    }
 }
 
 impl Read for Io {
@@ -227,7 +232,10 @@ impl Read for Io {
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        let count = self.at_once(buffer.remaining());
+        let count = match self.stream.inner().http2.is_some() {
+            true => ready!(self.poll_frames(buffer.remaining(), cx)),
+            false => self.at_once(buffer.remaining()),
+        };
         buffer.put_slice(&self.already_read[..count]);
         self.already_read.advance(count);
         if self.already_read.is_empty() {
@@ -252,11 +260,7 @@ impl Write for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_close(cx))?;
-        match self.stream.inner().http2 {
-            Some(_) => self.poll_linger(cx).map(Ok),
-            None => Poll::Ready(Ok(())),
-        }
+        self.poll_close(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -308,31 +312,29 @@ fn last_response(status: StatusCode, text: &str) -> String {
     )
 }
 
-/// What the client still sends is thrown away; over TLS, nobody makes sense of it any more.
-struct Linger {
-    end: Timer,
-    pace: Pace,
-}
-
-impl Default for Linger {
-    fn default() -> Self {
-        Self { end: Timer::after(LINGER), pace: Pace::default() }
-    }
-}
-
-impl Linger {
-    fn poll_over(&mut self, stream: &mut Stream, turns: &Arc<Turns>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut dropped = [const { MaybeUninit::uninit() }; IN_A_ROW / 4];
-        while self.end.poll_over(cx).is_pending() {
-            ready!(self.pace.poll_ready(turns, cx));
-            let mut buffer = ReadBuf::uninit(&mut dropped);
-            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => self.pace.read(buffer.filled().len()),
-                _ended => break,
+/// Reads until the client has closed its side.
+async fn drain(stream: &mut Stream, turns: &Arc<Turns>) {
+    loop {
+        let mut read = 0;
+        while read < IN_A_ROW {
+            match poll_fn(|cx| poll_dropped(stream, cx)).await {
+                Ok(count @ 1..) => read += count,
+                _ended => return,
             }
         }
-        Poll::Ready(())
+        // Whose turn would come too late is not kept until then.
+        if turns.takes() > LINGER {
+            return;
+        }
+        turns.one().await;
     }
+}
+
+fn poll_dropped(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut dropped = [const { MaybeUninit::uninit() }; IN_A_ROW / 4];
+    let mut buffer = ReadBuf::uninit(&mut dropped);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 /// A connection's stream, and its registration.
@@ -344,6 +346,9 @@ struct Heard {
     /// How much was read since others had their turn.
     in_a_row: usize,
     turn: Turn,
+    /// The same of what was written, maybe by another task.
+    written_in_a_row: usize,
+    write_turn: Turn,
 }
 
 impl Heard {
@@ -355,7 +360,25 @@ impl Heard {
             http2: None,
             in_a_row: 0,
             turn: Turn::default(),
+            written_in_a_row: 0,
+            write_turn: Turn::default(),
         }
+    }
+
+    /// Ready with how much may be read, when it may.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.poll_slowed_down(cx).is_pending() {
+            self.in_a_row = 0;
+            return Poll::Pending;
+        }
+        let Self { registered, turn, in_a_row, .. } = self;
+        ready!(turn.poll_come(registered.turns(), cx));
+        let Some(left) = IN_A_ROW.checked_sub(*in_a_row).filter(|left| *left > 0) else {
+            *in_a_row = 0;
+            turn.queue(registered.turns(), cx);
+            return Poll::Pending;
+        };
+        Poll::Ready(self.http2.as_ref().map_or(IN_A_ROW, |http2| http2.0.room(left)))
     }
 
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -376,14 +399,27 @@ impl Heard {
         }
         if let Some(http2) = &mut self.http2 {
             let (frames, _) = &mut **http2;
-            self.in_a_row += frames.received(bytes) * pace::WORK_OF_FRAME;
+            self.in_a_row += frames.received(bytes) * WORK_OF_FRAME;
         } else if let Some(pace) = self.head.of(state.head()) {
             pace.read(bytes.len());
         }
     }
 
+    /// Ready when something may be written.
+    fn poll_write_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { registered, write_turn, written_in_a_row, .. } = self;
+        ready!(write_turn.poll_come(registered.turns(), cx));
+        if *written_in_a_row >= IN_A_ROW {
+            *written_in_a_row = 0;
+            write_turn.queue(registered.turns(), cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     /// So much of these was sent.
     fn sent(&mut self, mut count: usize, slices: &[io::IoSlice<'_>]) {
+        self.written_in_a_row += count;
         let Some(http2) = &mut self.http2 else { return };
         let (frames, farewell) = &mut **http2;
         frames.sent(count);
@@ -401,22 +437,12 @@ impl AsyncRead for Heard {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.poll_slowed_down(cx).is_pending() {
-            self.in_a_row = 0;
-            return Poll::Pending;
-        }
-        let Self { registered, turn, in_a_row, .. } = &mut *self;
-        ready!(turn.poll_come(registered.turns(), cx));
-        if *in_a_row >= IN_A_ROW {
-            *in_a_row = 0;
-            turn.queue(registered.turns(), cx);
-            return Poll::Pending;
-        }
+        let most = ready!(self.poll_turn(cx));
         let before = buffer.filled().len();
         // What is asked for is rarely so much.
-        let read = match buffer.remaining() <= IN_A_ROW {
+        let read = match buffer.remaining() <= most {
             true => Pin::new(&mut self.stream).poll_read(cx, buffer),
-            false => Pin::new(&mut (&mut self.stream).take(IN_A_ROW as u64)).poll_read(cx, buffer),
+            false => Pin::new(&mut (&mut self.stream).take(most as u64)).poll_read(cx, buffer),
         };
         let Poll::Ready(result) = read else {
             self.in_a_row = 0;
@@ -429,10 +455,8 @@ impl AsyncRead for Heard {
 }
 
 impl AsyncWrite for Heard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.sent(sent, &[io::IoSlice::new(bytes)]);
-        Poll::Ready(Ok(sent))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -452,7 +476,16 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        ready!(self.poll_write_turn(cx));
+        let written = match slices {
+            [bytes] => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            slices => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
+        let Poll::Ready(result) = written else {
+            self.written_in_a_row = 0;
+            return Poll::Pending;
+        };
+        let sent = result?;
         self.sent(sent, slices);
         Poll::Ready(Ok(sent))
     }
@@ -467,7 +500,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::super::HTTP2_PREFACE;
-    use super::super::heads::{HEADERS, frame};
+    use super::super::heads::{DATA, LENGTH, frame};
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
@@ -555,7 +588,11 @@ mod tests {
 
     /// Once, into a buffer as hyper has it at first.
     async fn hyper_reads(io: &mut Io) -> Vec<u8> {
-        let mut bytes = [0; HYPERS_FIRST];
+        hyper_reads_up_to(HYPERS_FIRST, io).await
+    }
+
+    async fn hyper_reads_up_to(room: usize, io: &mut Io) -> Vec<u8> {
+        let mut bytes = vec![0; room];
         let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
         poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, buffer.unfilled())).await.expect("no error");
         buffer.filled().to_vec()
@@ -583,6 +620,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn others_have_their_turn_while_one_is_written_to() {
+        let (client, server) = tokio::io::duplex(10 * IN_A_ROW);
+        let mut heard = heard(server);
+        for _ in 0..3 {
+            assert_eq!(written_in_a_row(&mut heard), IN_A_ROW);
+            assert_eq!(written_in_a_row(&mut heard), 0);
+            turns_are_given().await;
+        }
+        drop(client);
+    }
+
+    /// Until it has to wait.
+    fn written_in_a_row(heard: &mut Heard) -> usize {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut written = 0;
+        while let Poll::Ready(count) = Pin::new(&mut *heard).poll_write(cx, &[b'x'; IN_A_ROW / 8]) {
+            written += count.expect("no error");
+        }
+        written
+    }
+
+    /// As much as this, or a turn's end more; as much as it was.
+    async fn read_in_turns(heard: &mut Heard, most: usize) -> usize {
+        let mut read = 0;
+        while read < most {
+            let some = read_in_a_row(heard);
+            turns_are_given().await;
+            if some == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            read += some;
+        }
+        read
+    }
+
+    #[tokio::test]
     async fn others_have_their_turn_while_one_sends() {
         let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
         client.write_all(&[0; 10 * IN_A_ROW]).await.expect("there is room");
@@ -596,10 +669,11 @@ mod tests {
     }
 
     /// Whose preface was read.
-    fn heard_http2(server: DuplexStream) -> Heard {
+    async fn heard_http2(server: DuplexStream) -> Heard {
         let mut io = Io::of(heard(server));
         io.give_back(Bytes::from_static(HTTP2_PREFACE));
         io.speaks_http2();
+        assert_eq!(hyper_reads(&mut io).await, HTTP2_PREFACE);
         io.stream.into_inner()
     }
 
@@ -608,33 +682,49 @@ mod tests {
         let ping = frame(6, 0, 8);
         for (sent, pause) in [(0, 500), (256 * 600, 0)] {
             let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
-            let mut heard = heard_http2(server);
+            let mut heard = heard_http2(server).await;
             client.write_all(&ping.repeat(1500)).await.expect("there is room");
-            assert_eq!(read_in_a_row(&mut heard), 1500 * ping.len());
-            heard.write_all(&vec![0; sent]).await.expect("there is room");
-            client.write_all(&ping).await.expect("there is room");
             let before = Instant::now();
-            while read_in_a_row(&mut heard) == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            let read = read_in_turns(&mut heard, 1001 * ping.len()).await;
+            heard.write_all(&vec![0; sent]).await.expect("there is room");
+            read_in_turns(&mut heard, 1500 * ping.len() - read).await;
+            client.write_all(&ping).await.expect("there is room");
+            read_in_turns(&mut heard, ping.len()).await;
             let paused = before.elapsed().as_millis();
             assert!((pause..pause + 10).contains(&paused), "{paused} ms after {sent} bytes");
         }
     }
 
     #[tokio::test]
-    async fn others_have_their_turn_after_so_many_frames() {
-        let requests = frame(HEADERS, 5, 20).repeat(IN_A_ROW / pace::WORK_OF_FRAME);
-        let (mut client, server) = tokio::io::duplex(IN_A_ROW);
-        let mut heard = heard_http2(server);
-        for _ in 0..3 {
-            client.write_all(&requests).await.expect("there is room");
-            assert_eq!(read_in_a_row(&mut heard), requests.len());
-            client.write_all(&requests).await.expect("there is room");
-            assert_eq!(read_in_a_row(&mut heard), 0);
-            turns_are_given().await;
-            assert_eq!(read_in_a_row(&mut heard), requests.len());
-            turns_are_given().await;
+    async fn others_have_their_turn_after_so_many_frames_however_short() {
+        for payload in [0, 20] {
+            let frame = frame(DATA, 0, payload);
+            let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
+            let mut heard = heard_http2(server).await;
+            client.write_all(&frame.repeat(500)).await.expect("there is room");
+            for _ in 0..3 {
+                let count = read_in_a_row(&mut heard) / frame.len();
+                assert!((120..=IN_A_ROW / WORK_OF_FRAME).contains(&count), "{count} of {payload} bytes");
+                assert_eq!(read_in_a_row(&mut heard), 0);
+                turns_are_given().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_that_were_read_before_take_their_turns_however_they_are_given() {
+        let bytes = [HTTP2_PREFACE, &frame(DATA, 0, 0).repeat(200)].concat();
+        let turn = HTTP2_PREFACE.len() + IN_A_ROW / WORK_OF_FRAME * LENGTH;
+        for room in [1, HTTP2_PREFACE.len(), HYPERS_FIRST] {
+            let (_client, server) = tokio::io::duplex(1);
+            let mut io = Io::of(heard(server));
+            io.give_back(bytes.clone().into());
+            io.speaks_http2();
+            let mut read = 0;
+            while read < turn * 9 / 10 {
+                read += hyper_reads_up_to(room, &mut io).await.len();
+            }
+            assert!(read <= turn, "{read} by {room}");
         }
     }
 
@@ -671,17 +761,78 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_thrown_away_is_read_slowly() {
-        let (mut client, server) = tokio::io::duplex(IN_A_ROW);
-        let sent = async {
-            let mut sent = 0;
-            while sent < 64 << 20 && client.write_all(&[0; IN_A_ROW]).await.is_ok() {
-                sent += IN_A_ROW;
-            }
-            sent
-        };
-        let (sent, ()) = tokio::join!(sent, closed(server).linger());
+        let (client, server) = tokio::io::duplex(IN_A_ROW);
+        let (sent, ()) = tokio::join!(sends(client), closed(server).linger());
         let pauses = (LINGER.as_millis() / PAUSE.as_millis()) as usize;
         assert!((pauses / 2 * IN_A_ROW..=(pauses + 2) * IN_A_ROW).contains(&sent), "{sent}");
+    }
+
+    /// So many that are closed, of one process, each with a client that goes on sending.
+    fn many_closed(count: usize) -> (Vec<DuplexStream>, Vec<Io>) {
+        let connections = Connections::new(Arc::default());
+        let pairs = (0..count).map(|_| {
+            let (client, server) = tokio::io::duplex(IN_A_ROW);
+            let registered = connections.admit();
+            registered.state().received();
+            let mut io = Io::new(Stream::in_memory(server), registered);
+            io.is_closed = true;
+            (client, io)
+        });
+        pairs.unzip()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_linger_throw_away_no_more_than_one_does() {
+        const COUNT: usize = 50;
+        let (clients, servers) = many_closed(COUNT);
+        let sent: Vec<_> = clients.into_iter().map(|client| tokio::spawn(sends(client))).collect();
+        let servers: Vec<_> = servers.into_iter().map(|server| tokio::spawn(server.linger())).collect();
+        for server in servers {
+            server.await.expect("no panic");
+        }
+        let mut all = 0;
+        for sent in sent {
+            all += sent.await.expect("no panic");
+        }
+        let pauses = (LINGER.as_millis() / PAUSE.as_millis()) as usize;
+        // Each has what it began with, and what waits when it ends.
+        assert!((pauses / 2 * IN_A_ROW..=(pauses + 2 * COUNT) * IN_A_ROW).contains(&all), "{all}");
+    }
+
+    async fn sends(mut client: DuplexStream) -> usize {
+        let mut sent = 0;
+        while client.write_all(&[0; IN_A_ROW]).await.is_ok() {
+            sent += IN_A_ROW;
+        }
+        sent
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_have_its_turn_too_late_is_not_kept_until_then() {
+        let in_time = (LINGER.as_millis() / PAUSE.as_millis()) as usize;
+        let (clients, servers) = many_closed(3 * in_time);
+        let before = Instant::now();
+        let _clients: Vec<_> = clients.into_iter().map(|client| tokio::spawn(sends(client))).collect();
+        let servers = servers.into_iter().map(|server| {
+            tokio::spawn(async move {
+                server.linger().await;
+                before.elapsed()
+            })
+        });
+        let mut at_once = 0;
+        for server in servers.collect::<Vec<_>>() {
+            at_once += usize::from(server.await.expect("no panic") < PAUSE);
+        }
+        assert!((2 * in_time - 2..=2 * in_time).contains(&at_once), "{at_once}");
+    }
+
+    #[tokio::test]
+    async fn who_is_cut_waits_for_its_turn() {
+        let (_client, server) = tokio::io::duplex(1);
+        let mut cut = Box::pin(Io::of(heard(server)).cut());
+        assert!(cut.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        turns_are_given().await;
+        assert!(cut.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ mod http2;
 mod info;
 mod io;
 mod leaving;
+mod lent;
 mod moving;
 mod pace;
 mod patience;

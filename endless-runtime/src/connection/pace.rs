@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::timer::Timer;
 use super::turns::{Turn, Turns};
 
-/// How much is read of one connection before others have their turn. Whoever sends faster than it is read
-/// would keep a thread for as long as tokio lets a task go on, which is a megabyte and more.
+/// How much is read of one connection, or written, before others have their turn. Whoever sends faster than it is
+/// read, or asks for more than it takes, would keep a thread for as long as tokio lets a task go on, which is a
+/// megabyte and more.
 pub(super) const IN_A_ROW: usize = 64 << 10;
 
 /// What a frame of HTTP/2 is worth in bytes: thousands of short ones fit into a turn, and each is work.

@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pace::PAUSE;
 use super::responses::{ByStatus, Responses};
 use super::turns::Turns;
 use crate::lock::lock;
@@ -400,13 +401,25 @@ pub(crate) struct Connections {
 }
 
 /// What all servers' connections tell, to one listener each, and what they share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Occupancy {
     /// Told whenever a server has lost its last connection or its acceptor.
     pub(crate) emptied: Notify,
     /// Told whenever a server has a first connection.
     pub(crate) begun: Notify,
     turns: Arc<Turns>,
+    lingering: Arc<Turns>,
+}
+
+impl Default for Occupancy {
+    fn default() -> Self {
+        Self {
+            emptied: Notify::default(),
+            begun: Notify::default(),
+            turns: Arc::default(),
+            lingering: Arc::new(Turns::after_pauses(PAUSE)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -572,6 +585,11 @@ impl Registered {
 
     pub(super) fn turns(&self) -> &Arc<Turns> {
         &self.connections.occupancy.turns
+    }
+
+    /// Of those that throw away what still comes.
+    pub(super) fn lingering(&self) -> &Arc<Turns> {
+        &self.connections.occupancy.lingering
     }
 
     /// Who takes the connection over, if anybody does.

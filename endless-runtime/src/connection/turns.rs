@@ -1,22 +1,30 @@
-//! Turns for those that send faster than they are read.
+//! Turns for those that send faster than they are read, or are answered with more than they take.
 //!
 //! A hundred of them keep every thread busy, each with all that one turn allows, and whoever has a request to make
 //! would wait until all have had theirs. So they queue here, and only as many of them as there are threads go on
 //! before it is looked for what has come for all the others. With nobody else to serve, all threads are theirs.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::lock::lock;
 
 /// The turns of one process.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<Queue>);
+pub(crate) struct Turns {
+    queue: Mutex<Queue>,
+    /// Before some have their turn, where it is more than to look for what has come.
+    pause: Option<Duration>,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -47,11 +55,36 @@ impl Turn {
     }
 }
 
-/// Its number in the queue.
+/// Its number in the queue, from 1: a connection has room for three of these.
 #[derive(Clone, Copy, Debug)]
-struct Place(u64);
+struct Place(NonZeroU64);
 
 impl Turns {
+    /// As many as there are threads have one in each pause.
+    pub(super) fn after_pauses(pause: Duration) -> Self {
+        Self { queue: Mutex::default(), pause: Some(pause) }
+    }
+
+    /// Waits for one.
+    pub(super) async fn one(self: &Arc<Self>) {
+        let mut turn = None;
+        poll_fn(|cx| {
+            let turn = turn.get_or_insert_with(|| {
+                let mut turn = Turn::default();
+                turn.queue(self, cx);
+                turn
+            });
+            turn.poll_come(self, cx)
+        })
+        .await;
+    }
+
+    /// How long those who wait keep whoever comes now from its turn.
+    pub(super) fn takes(&self) -> Duration {
+        let pauses = lock(&self.queue).waiting.len() / Handle::current().metrics().num_workers();
+        self.pause.unwrap_or_default().saturating_mul(u32::try_from(pauses).unwrap_or(u32::MAX))
+    }
+
     /// Takes the last place. None is left to whoever is polled outside of tokio, as an upgraded connection may be:
     /// what wakes it is not ours to know.
     fn queue(self: &Arc<Self>, cx: &mut Context<'_>) -> Option<Place> {
@@ -59,8 +92,8 @@ impl Turns {
             cx.waker().wake_by_ref();
             return None;
         };
-        let mut queue = lock(&self.0);
-        let place = Place(queue.given + queue.waiting.len() as u64);
+        let mut queue = lock(&self.queue);
+        let place = Place(NonZeroU64::MIN.saturating_add(queue.given + queue.waiting.len() as u64));
         queue.waiting.push_back(cx.waker().clone());
         let are_given = mem::replace(&mut queue.are_given, true);
         drop(queue);
@@ -73,8 +106,8 @@ impl Turns {
 
     /// Ready when it is this one's turn.
     fn poll(&self, Place(number): Place, cx: &mut Context<'_>) -> Poll<()> {
-        let mut queue = lock(&self.0);
-        let Some(ahead) = number.checked_sub(queue.given) else { return Poll::Ready(()) };
+        let mut queue = lock(&self.queue);
+        let Some(ahead) = (number.get() - 1).checked_sub(queue.given) else { return Poll::Ready(()) };
         // Another task may read of the connection by now.
         queue.waiting[usize::try_from(ahead).expect("all are in memory")].clone_from(cx.waker());
         Poll::Pending
@@ -82,7 +115,7 @@ impl Turns {
 
     /// Gives the next some turns; returns whether anybody waits still.
     fn give(&self, most: usize) -> bool {
-        let mut queue = lock(&self.0);
+        let mut queue = lock(&self.queue);
         let count = most.min(queue.waiting.len());
         let next: Vec<_> = queue.waiting.drain(..count).collect();
         queue.given += next.len() as u64;
@@ -100,7 +133,10 @@ impl Giver {
     /// A task that yields goes on when its thread has nothing else to do and has looked for what has come.
     async fn give(self, threads: usize) {
         loop {
-            yield_now().await;
+            match self.0.pause {
+                Some(pause) => sleep(pause).await,
+                None => yield_now().await,
+            }
             if !self.0.give(threads) {
                 return;
             }
@@ -111,24 +147,17 @@ impl Giver {
 /// Its runtime may be one of the user's, and end before those who wait do.
 impl Drop for Giver {
     fn drop(&mut self) {
-        lock(&self.0.0).are_given = false;
+        lock(&self.0.queue).are_given = false;
         self.0.give(usize::MAX);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::Wake;
 
     use super::*;
-
-    async fn one(turns: &Arc<Turns>) {
-        let mut turn = None;
-        poll_fn(|cx| turns.poll(*turn.get_or_insert_with(|| turns.queue(cx).expect("this is tokio")), cx))
-            .await;
-    }
 
     /// Each as often as it can, counting.
     fn crowd(turns: &Arc<Turns>, had: &Arc<[AtomicUsize]>) {
@@ -136,7 +165,7 @@ mod tests {
             let (turns, had) = (Arc::clone(turns), Arc::clone(had));
             tokio::spawn(async move {
                 loop {
-                    one(&turns).await;
+                    turns.one().await;
                     had[number].fetch_add(1, Relaxed);
                 }
             });
@@ -173,10 +202,10 @@ mod tests {
             let turns = Arc::clone(&turns);
             async move { poll_fn(|cx| turns.poll(moved, cx)).await }
         });
-        one(&turns).await;
+        turns.one().await;
         elsewhere.await.expect("no panic");
-        assert!(!lock(&turns.0).are_given);
-        one(&turns).await;
+        assert!(!lock(&turns.queue).are_given);
+        turns.one().await;
     }
 
     /// How often it was.
