@@ -30,6 +30,10 @@ use crate::listener::Stream;
 /// response from a client that has not read it yet (RFC 9112, section 9.6).
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
+/// What is no more than this is copied together before it is written: send(2) of one piece costs a tenth less than
+/// writev(2) of a head and its body, and most answers are small.
+const SMALL: usize = 2048;
+
 /// What hyper has room for when it reads for the first time.
 const HYPERS_FIRST: usize = 8192;
 
@@ -479,7 +483,15 @@ impl AsyncWrite for Heard {
         ready!(self.poll_write_turn(cx));
         let written = match slices {
             [bytes] => Pin::new(&mut self.stream).poll_write(cx, bytes),
-            slices => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            _ if slices.iter().map(|slice| slice.len()).sum::<usize>() > SMALL => {
+                Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+            }
+            _ => {
+                let mut bytes = [const { MaybeUninit::uninit() }; SMALL];
+                let mut whole = ReadBuf::uninit(&mut bytes);
+                slices.iter().for_each(|slice| whole.put_slice(slice));
+                Pin::new(&mut self.stream).poll_write(cx, whole.filled())
+            }
         };
         let Poll::Ready(result) = written else {
             self.written_in_a_row = 0;
@@ -639,6 +651,28 @@ mod tests {
             written += count.expect("no error");
         }
         written
+    }
+
+    #[tokio::test]
+    async fn a_small_answer_is_whole_however_much_of_it_there_is_room_for() {
+        for room in 1..10 {
+            let (mut client, server) = tokio::io::duplex(room);
+            let mut heard = heard(server);
+            let (head, body) = (*b"head", *b"body");
+            let answer = async {
+                let mut written = 0;
+                while written < 8 {
+                    let head = &head[written.min(4)..];
+                    let slices = [io::IoSlice::new(head), io::IoSlice::new(&body[written.max(4) - 4..])];
+                    written += heard.write_vectored(&slices).await.expect("there is a client");
+                }
+                drop(heard);
+            };
+            let mut come = Vec::new();
+            let (read, ()) = tokio::join!(client.read_to_end(&mut come), answer);
+            read.expect("no error");
+            assert_eq!(come, b"headbody", "with room for {room} bytes");
+        }
     }
 
     /// As much as this, or a turn's end more; as much as it was.
