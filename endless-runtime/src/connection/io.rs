@@ -154,7 +154,7 @@ impl Io {
     /// How much of what was read hyper is given for a read with so much room; see [`HypersBuffer`].
     fn at_once(&mut self, room: usize) -> usize {
         let count = self.already_read.len();
-        let is_divided = self.may_divide(room) && self.already_read.ends_with(b"\r\n\r\n");
+        let is_divided = self.may_divide(room) && is_one_head(&self.already_read);
         self.hypers_buffer = match self.hypers_buffer {
             HypersBuffer::Unused => HypersBuffer::First,
             HypersBuffer::First | HypersBuffer::Settled => HypersBuffer::Settled,
@@ -296,6 +296,13 @@ enum HypersBuffer {
     First,
     /// It stays as it is.
     Settled,
+}
+
+/// Whether it ends as a head does, and nowhere before: what comes after a head may be a body, of which hyper is given
+/// all that has come.
+fn is_one_head(bytes: &[u8]) -> bool {
+    const END: &[u8] = b"\r\n\r\n";
+    bytes.windows(END.len()).position(|window| window == END).is_some_and(|at| at + END.len() == bytes.len())
 }
 
 /// Of both, in memory of their own where there is anything: however short, each may keep a whole buffer.
@@ -596,6 +603,19 @@ mod tests {
         drop(body);
         client.write_all(BYTES).await.expect("there is room");
         assert_eq!(hyper_reads(&mut io).await, &BYTES[..BYTES.len() - 1], "a head is");
+    }
+
+    #[test]
+    fn only_what_is_one_head_is_divided() {
+        for (bytes, is_one) in [
+            ("GET / HTTP/1.1\r\nhost: test\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nhost: test\r\n", false),
+            ("POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nbody\r\n\r\n", false),
+            ("\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_one_head(bytes.as_bytes()), is_one, "{bytes:?}");
+        }
     }
 
     /// Once, into a buffer as hyper has it at first.
