@@ -136,7 +136,8 @@ async fn a_restart_goes_on_when_nobody_waits_for_it_any_more() {
         let mut asking = Ctl::begin("restart", app.first_pid());
         says(&app, Mark::START, "app: waiting").await;
         let pid = Pid::from_raw(i32::try_from(asking.pid()).expect("a PID"));
-        kill(pid, Signal::SIGINT).expect("it waits");
+        // As by Ctrl-C, which whoever is started in the background of a script may not hear.
+        kill(pid, Signal::SIGTERM).expect("it waits");
         asking.child().wait().await.expect("it ends");
         plan.set("");
         let line = app.wait_for_message(Mark::START, "handed over").await;
