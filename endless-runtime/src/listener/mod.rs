@@ -30,6 +30,11 @@ use crate::sys;
 /// After how much silence the kernel asks whether the client is still there: as Go's `endless`.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(180);
 
+/// How much of an answer the kernel takes before it can send it, in bytes. It would take megabytes, for each client that
+/// reads nothing, and to free them keeps a thread for a millisecond when the connection ends.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 256 << 10;
+
 /// A socket that listens, in no runtime yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -64,13 +69,15 @@ impl Listener {
     }
 
     /// What is set on the listener is set on every connection that it accepts: no small write waits for the
-    /// client's acknowledgement, and dead clients are found out.
+    /// client's acknowledgement, dead clients are found out, and little is kept for those that do not read.
     fn tcp(socket: OwnedFd, backlog: u32) -> io::Result<Self> {
         let socket = std::net::TcpListener::from(socket);
         socket.set_nonblocking(true)?;
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        options.set_tcp_notsent_lowat(UNSENT)?;
         let local = Endpoint::Tcp(socket.local_addr()?);
         Ok(Self { socket: Socket::Tcp(TcpListener::from_std(socket)?), local, backlog })
     }
@@ -272,5 +279,31 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// The kernel's own limit would be 4 MiB (tcp_wmem).
+    #[tokio::test]
+    async fn little_is_kept_for_a_client_that_does_not_read() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("it is bound");
+        let listener = Listener::new(Bound { socket: socket.into(), file: None }, 1).expect("it listens");
+        let _client = TcpStream::connect(address).await.expect("it listens");
+        let mut stream = poll_fn(|cx| listener.poll_accept(cx)).await.expect("a client has come");
+        let mut taken = 0;
+        while let Ok(count) = timeout(std::time::Duration::from_millis(100), stream.write(&[0; 65536])).await
+        {
+            taken += count.expect("the client is there");
+        }
+        assert!(taken < 1 << 20, "{taken}");
     }
 }
