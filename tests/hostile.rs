@@ -193,7 +193,7 @@ async fn streams_whose_window_is_never_opened() {
 /// Each stream is ended by its time, and the connection by what is sent for more than a thousand that have ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_streams_that_come_too_slowly() {
-    Siege::by(SlowStreams { pause: PAUSE }).under(READ_TIMEOUT).ends_with(ENHANCE_YOUR_CALM).await;
+    Siege::by(SlowStreams { pause: 10 * PAUSE }).under(READ_TIMEOUT).ends_with(ENHANCE_YOUR_CALM).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

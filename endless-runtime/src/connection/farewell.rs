@@ -1,7 +1,7 @@
 //! What goes out over a connection of HTTP/2 that is about to end: only that tells whether its client takes
 //! what it has asked for. What comes in does not: a client may say whatever costs it nothing for ever.
 
-use super::heads::{CONTINUATION, DATA, GOAWAY, HEADERS, Head, Heads};
+use super::heads::{CONTINUATION, DATA, GOAWAY, HEADERS, Head, Heads, RST_STREAM};
 use super::state::ConnectionState;
 
 /// How far what the server says was sent.
@@ -16,12 +16,15 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
-    pub(super) fn sent(&mut self, bytes: &[u8], state: &ConnectionState) {
+    /// Returns how many streams are reset in these bytes.
+    pub(super) fn sent(&mut self, bytes: &[u8], state: &ConnectionState) -> usize {
+        let mut resets = 0;
         let mut answers = self.is_answer && self.heads.left_of_payload() > 0;
         self.heads.pass(bytes, |Head { kind, .. }| {
             self.is_answer = matches!(kind, DATA | HEADERS | CONTINUATION);
             answers |= self.is_answer;
             self.goaways += usize::from(kind == GOAWAY);
+            resets += usize::from(kind == RST_STREAM);
         });
         if answers {
             state.answers();
@@ -29,6 +32,7 @@ impl Farewell {
         if self.goaways > 1 {
             state.parts();
         }
+        resets
     }
 }
 
@@ -50,6 +54,13 @@ mod tests {
         assert!(state.take_answers(), "the rest of a frame is one too");
         farewell.sent(&frame(PING, 1, 8), &state);
         assert!(!state.take_answers());
+    }
+
+    #[test]
+    fn resets_are_counted_as_they_begin() {
+        let (mut farewell, state) = (Farewell::default(), ConnectionState::default());
+        let bytes = [frame(RST_STREAM, 0, 4), frame(PING, 1, 8), frame(RST_STREAM, 0, 4)].concat();
+        assert_eq!([&bytes[..12], &bytes[12..]].map(|some| farewell.sent(some, &state)), [1, 1]);
     }
 
     #[test]

@@ -15,8 +15,14 @@ use super::heads::{self, CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
 use super::pace::WORK_OF_FRAME;
 use super::timer::Timer;
 
-/// So many at once, and then so many a second.
+/// So many at once, as a client may take back all of its streams, and then so many a second. A client that is told to
+/// go and comes again has these again.
+const AT_ONCE: f64 = 200.0;
 const RATE: f64 = 1000.0;
+
+/// A stream that the server resets has cost it a request, and a client may make it do so by a frame that is wrong
+/// (CVE-2025-8671): it counts as so many more.
+const FOR_RESET: f64 = 3.0;
 
 /// And one more for so many bytes that the client takes, whose windows it must open as it goes.
 const BYTES_FOR_ONE: f64 = 256.0;
@@ -41,7 +47,7 @@ impl Default for Frames {
     fn default() -> Self {
         Self {
             heads: Heads::after(HTTP2_PREFACE.len()),
-            bring_nothing: Allowance::new(RATE, RATE),
+            bring_nothing: Allowance::new(AT_ONCE, RATE),
             large_heads: Allowance::new(LARGE_HEADS, LARGE_HEADS_RATE),
         }
     }
@@ -73,8 +79,11 @@ impl Frames {
         count
     }
 
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// So many bytes were sent, and so many streams reset in them.
+    pub(super) fn sent(&mut self, bytes: usize, resets: usize) {
         self.bring_nothing.add(bytes as f64 / BYTES_FOR_ONE);
+        self.bring_nothing.left -= resets as f64 * FOR_RESET;
+        self.bring_nothing.fill_up_if_used();
     }
 }
 
@@ -96,7 +105,7 @@ impl Allowance {
 
     /// Ready when there is some.
     fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.left < 0.0 {
+        while self.left < 0.0 {
             let debt = Duration::from_secs_f64(-self.left / self.per_second);
             let timer = self.timer.get_or_insert_with(|| Timer::after(debt));
             ready!(timer.poll_over(cx));
@@ -145,6 +154,8 @@ fn beyond_the_usual(head: Head) -> usize {
 mod tests {
     use std::future::poll_fn;
 
+    use tokio::time::timeout;
+
     use super::super::heads::frame;
     use super::*;
 
@@ -169,17 +180,29 @@ mod tests {
         let bytes = [frame(PING, 0, 8), frame(DATA, 0, 300), frame(DATA, 0, 0), frame(HEADERS, 5, 20)];
         let mut frames = frames();
         frames.received(&[bytes.concat(), frame(DATA, END_STREAM, 0), frame(4, 0, 0)].concat());
-        assert_eq!(frames.bring_nothing.left, RATE - 3.0);
+        assert_eq!(frames.bring_nothing.left, AT_ONCE - 3.0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_read_at_its_rate() {
         let mut frames = frames();
-        frames.received(&frame(PING, 0, 8).repeat(1000));
+        frames.received(&frame(PING, 0, 8).repeat(200));
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
         frames.received(&frame(PING, 0, 8).repeat(500));
         let delay = delay(&mut frames).await;
         assert!(delay >= Duration::from_millis(500) && delay < Duration::from_millis(510), "{delay:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_the_server_resets_count_and_those_meanwhile_do() {
+        let mut frames = frames();
+        frames.sent(0, 66);
+        assert_eq!(delay(&mut frames).await, Duration::ZERO);
+        frames.sent(0, 100);
+        assert!(timeout(Duration::from_millis(150), poll_fn(|cx| frames.poll_ready(cx))).await.is_err());
+        frames.sent(0, 100);
+        let delay = delay(&mut frames).await;
+        assert!(delay >= Duration::from_millis(440) && delay < Duration::from_millis(460), "{delay:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -200,7 +223,7 @@ mod tests {
         const WINDOW_UPDATE: u8 = 8;
         let mut frames = frames();
         for _ in 0..100_000 {
-            frames.sent(1024);
+            frames.sent(1024, 0);
             frames.received(&frame(WINDOW_UPDATE, 0, 4));
         }
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
