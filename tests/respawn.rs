@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Mark, Plan, Supervised, declarative, example, example_with, get, install};
+use support::{Client, Mark, Plan, Supervised, declarative, example, example_with, get, install, ticks};
 use tempfile::TempDir;
 
 /// Longer than any test: what was counted is not forgotten meanwhile.
@@ -147,13 +147,6 @@ async fn one_that_closes_its_channel_and_serves_on_is_ended() {
     let used = ticks(service.pid()) - before;
     assert!(used < 20, "the supervisor has used the processor for {used}0 ms");
     assert_eq!(service.over().await, KILLED);
-}
-
-/// For how long the process has run, in hundredths of a second (proc_pid_stat(5)).
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
-    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
-    fields[11..13].iter().map(|time| time.parse::<u64>().expect("a number")).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

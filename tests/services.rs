@@ -8,7 +8,8 @@ use std::time::Duration;
 use h2::Reason;
 use nix::sys::signal::Signal;
 use support::{
-    App, Client, Http2, Mark, PATIENCE, Raw, declarative, example, get, imperative, reset, until_busy,
+    App, Client, Http2, Mark, PATIENCE, Raw, declarative, example, get, imperative, reset, ticks, tool,
+    until_busy,
 };
 
 fn programs() -> [Command; 2] {
@@ -181,18 +182,47 @@ async fn a_shortage_of_descriptors_is_logged_once_and_survived() {
     for _ in 0..60 {
         clients.push(Client::connect(address).await);
     }
-    let line = app.wait_for_message(Mark::START, "cannot accept, trying again").await;
-    let error = line.field("error").expect("it says why");
-    assert!(error.to_lowercase().contains("too many open files"), "{error}");
-
-    // Time for some more tries, so that one that were logged again could be seen.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let told = |line: &&support::Line| line.message() == Some("cannot accept, trying again");
-    assert_eq!(app.lines().iter().filter(told).count(), 1);
+    tries_in_peace(&app).await;
 
     let mut waiting = clients.pop().expect("sixty");
     clients.clear();
     assert_eq!(waiting.get("/hello").await.text(), "WORLD!");
     assert_eq!(get(address, "/hello").await.text(), "WORLD!");
     assert_eq!(app.stop().await.code(), Some(0));
+}
+
+/// As if the service had taken the reserve, too: whatever asks for a descriptor fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_descriptor_the_connections_that_there_are_go_on() {
+    let Some(prlimit) = tool("prlimit") else { return };
+    let app = App::start(declarative());
+    let limit = |to: usize| {
+        let (pid, to) = (app.first_pid().to_string(), format!("--nofile={to}:"));
+        let set = Command::new(&prlimit).args(["--pid", &pid, &to]).status();
+        assert!(set.expect("it can be run").success());
+    };
+    let mut kept = Client::connect(app.address().await).await;
+    assert_eq!(kept.get("/hello").await.text(), "WORLD!");
+    limit(1);
+    let mut waiting = Client::connect(app.address().await).await;
+    tries_in_peace(&app).await;
+    assert_eq!(kept.get("/hello").await.text(), "WORLD!");
+    limit(1024);
+    assert_eq!(waiting.get("/hello").await.text(), "WORLD!");
+    assert_eq!(app.stop().await.code(), Some(0));
+}
+
+/// The server cannot accept. It says so once, and does nothing but try again now and then.
+async fn tries_in_peace(app: &App) {
+    const MESSAGE: &str = "cannot accept, trying again";
+    let line = app.wait_for_message(Mark::START, MESSAGE).await;
+    let error = line.field("error").expect("it says why");
+    assert!(error.to_lowercase().contains("too many open files"), "{error}");
+
+    // Time for some more tries.
+    let before = ticks(app.first_pid());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let used = ticks(app.first_pid()) - before;
+    assert!(used < 25, "it has used the processor for {used}0 of 500 ms");
+    assert_eq!(app.lines().iter().filter(|line| line.message() == Some(MESSAGE)).count(), 1);
 }

@@ -69,7 +69,7 @@ pub(crate) use programs::{declarative, imperative};
 pub(crate) use random::Random;
 pub(crate) use raw::Raw;
 pub(crate) use report::{Failure, Latencies, Report};
-pub(crate) use resources::{Resources, descriptor_limit, private_memory};
+pub(crate) use resources::{Resources, descriptor_limit, private_memory, ticks};
 pub(crate) use running::Running;
 pub(crate) use script::Script;
 pub(crate) use secure::{Secure, VERSIONS};

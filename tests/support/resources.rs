@@ -54,6 +54,18 @@ pub(crate) fn private_memory(pid: u32) -> u64 {
     number.and_then(|number| number.parse().ok()).expect("proc_pid_smaps(5)")
 }
 
+/// For how long the process has run on a processor, in hundredths of a second.
+///
+/// # Panics
+///
+/// If there is no such process.
+#[track_caller]
+pub(crate) fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+    fields[11..13].iter().map(|time| time.parse::<u64>().expect("proc_pid_stat(5)")).sum()
+}
+
 /// How many descriptors this process and its children may have, once it has raised its limit as far as it
 /// may.
 pub(crate) fn descriptor_limit() -> usize {
