@@ -1,5 +1,7 @@
 //! What goes out over a connection of HTTP/2 that is about to end: only that tells whether its client takes
 //! what it has asked for. What comes in does not: a client may say whatever costs it nothing for ever.
+//!
+//! It is also where the streams are seen that the server resets, for [`super::frames`].
 
 use super::heads::{CONTINUATION, DATA, GOAWAY, HEADERS, Head, Heads, RST_STREAM};
 use super::state::ConnectionState;

@@ -520,7 +520,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::super::HTTP2_PREFACE;
-    use super::super::heads::{DATA, END_STREAM, LENGTH, frame};
+    use super::super::heads::{DATA, END_STREAM, LENGTH, RST_STREAM, frame};
     use super::super::pace::PAUSE;
     use super::super::state::Connections;
     use super::*;
@@ -748,6 +748,19 @@ mod tests {
             let paused = before.elapsed().as_millis();
             assert!((pause..pause + 10).contains(&paused), "{paused} ms after {sent} bytes");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_the_server_reset_streams_is_read_slowly() {
+        let (mut client, server) = tokio::io::duplex(10 * IN_A_ROW);
+        let mut heard = heard_http2(server).await;
+        heard.write_all(&frame(RST_STREAM, 0, 4).repeat(100)).await.expect("there is room");
+        let ping = frame(6, 0, 8);
+        client.write_all(&ping).await.expect("there is room");
+        let before = Instant::now();
+        read_in_turns(&mut heard, ping.len()).await;
+        let paused = before.elapsed().as_millis();
+        assert!((100..110).contains(&paused), "{paused} ms");
     }
 
     #[tokio::test]
