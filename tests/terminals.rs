@@ -3,12 +3,10 @@
 
 mod support;
 
-use std::fs;
-
 use nix::sys::signal::Signal;
 use support::{
     App, Line, Mark, PATIENCE, Plan, Terminal, answering_pid, busy, caught_up, count, example, patiently,
-    received, restarted, sent_by_another, supervised, supervisor_of,
+    received, restarted, sent_by_another, stat_fields, supervised, supervisor_of,
 };
 
 const CTRL_C: &str = "\x03";
@@ -77,8 +75,7 @@ async fn until(come: impl Fn() -> bool) {
 
 /// Whether job control has stopped the process.
 fn is_stopped(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
+    stat_fields(pid).is_some_and(|fields| fields[0] == "T")
 }
 
 /// How often a generation has said so, whichever it was.
@@ -205,10 +202,8 @@ async fn ctrl_z_stops_the_job_and_fg_and_bg_continue_it() {
 
 /// Whether the process is of the group that the terminal's keys are meant for.
 fn is_in_foreground(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap_or_default().1.split_whitespace().collect();
     // Its group, its session, its terminal, and that one's group (proc_pid_stat(5)).
-    matches!(fields[..], [_, _, group, _, _, foreground, ..] if group == foreground)
+    stat_fields(pid).is_some_and(|fields| fields[2] == fields[5])
 }
 
 /// What `kill %1` sends goes to all processes of the job.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::client::patiently;
-use super::process::{App, Mark, PATIENCE};
+use super::process::{App, Mark, PATIENCE, stat_fields};
 use super::told::supervised;
 
 /// What it has said, and how it ended.
@@ -106,9 +106,8 @@ pub(crate) async fn serving(command: std::process::Command) -> App {
 
 /// Where a process is asked.
 pub(crate) fn desk_of(pid: u32) -> SocketAddr {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
-    let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
-    let started = fields.split_whitespace().nth(19).expect("field 22");
+    let fields = stat_fields(pid).expect("it lives");
+    let started = &fields[19];
     let namespace = fs::metadata("/proc/self/ns/pid").expect("it is one of some").ino();
     SocketAddr::from_abstract_name(format!("endless-{pid}-{started}-{namespace}")).expect("a name")
 }

@@ -64,7 +64,9 @@ pub(crate) use mirror::{Exchange, Mirror, Talk, seen};
 pub(crate) use moved::{SIGNALS, is_stop, lives_on, moves_or_closes, says_close};
 pub(crate) use pipe::Pipe;
 pub(crate) use plan::Plan;
-pub(crate) use process::{App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder};
+pub(crate) use process::{
+    App, Line, Mark, PATIENCE, Source, alive, children, descriptors, shared_folder, stat_fields,
+};
 pub(crate) use programs::{declarative, imperative};
 pub(crate) use random::Random;
 pub(crate) use raw::Raw;

@@ -529,7 +529,14 @@ impl Output {
     }
 }
 
-/// The part of `/proc/PID/stat` that tests ask for (proc_pid_stat(5)).
+/// The fields of `/proc/PID/stat` from the third on, if there is such a process (proc_pid_stat(5)).
+pub(crate) fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, field 2, is in parentheses and may hold anything, parentheses too.
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// What of it tells whose child the process is, and how it has ended.
 struct Stat {
     state: char,
     parent: u32,
@@ -539,9 +546,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, field 2, is in parentheses and may hold anything, parentheses too.
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let fields = stat_fields(pid)?;
         let state = fields.first()?.chars().next()?;
         Some(Self {
             state,

@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::process::descriptors;
+use super::process::{descriptors, stat_fields};
 
 /// At one moment.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +61,7 @@ pub(crate) fn private_memory(pid: u32) -> u64 {
 /// If there is no such process.
 #[track_caller]
 pub(crate) fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
-    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+    let fields = stat_fields(pid).expect("it lives");
     fields[11..13].iter().map(|time| time.parse::<u64>().expect("proc_pid_stat(5)")).sum()
 }
 
