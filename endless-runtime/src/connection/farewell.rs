@@ -19,15 +19,15 @@ pub(super) struct Farewell {
 
 impl Farewell {
     /// Returns how many streams are reset in these bytes.
-    pub(super) fn sent(&mut self, bytes: &[u8], state: &ConnectionState) -> usize {
+    pub(super) fn sent(&mut self, mut bytes: &[u8], state: &ConnectionState) -> usize {
         let mut resets = 0;
         let mut answers = self.is_answer && self.heads.left_of_payload() > 0;
-        self.heads.pass(bytes, |Head { kind, .. }| {
+        while let Some(Head { kind, .. }) = self.heads.next(&mut bytes) {
             self.is_answer = matches!(kind, DATA | HEADERS | CONTINUATION);
             answers |= self.is_answer;
             self.goaways += usize::from(kind == GOAWAY);
             resets += usize::from(kind == RST_STREAM);
-        });
+        }
         if answers {
             state.answers();
         }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HTTP2_PREFACE;
-use super::heads::{self, CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
-use super::pace::WORK_OF_FRAME;
+use super::heads::{CONTINUATION, DATA, END_STREAM, HEADERS, Head, Heads};
 use super::timer::Timer;
 
 /// So many at once, as a client may take back all of its streams, and then so many a second. A client that is told to
@@ -60,22 +59,18 @@ impl Frames {
         self.large_heads.poll_some(cx)
     }
 
-    /// How many bytes are no more than so much work, however short the frames are that begin in them.
-    pub(super) fn room(&self, work: usize) -> usize {
-        self.heads.left_of_payload() + heads::LENGTH * work.div_ceil(WORK_OF_FRAME)
-    }
-
-    /// Returns how many begin in these bytes.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
-        let Self { heads, bring_nothing, large_heads } = self;
+    /// Takes these bytes until so many frames, or all that there are, have begun in them; returns how many.
+    pub(super) fn received(&mut self, bytes: &mut &[u8], most: usize) -> usize {
         let mut count = 0;
-        heads.pass(bytes, |head| {
+        while count < most
+            && let Some(head) = self.heads.next(bytes)
+        {
             count += 1;
-            bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
-            large_heads.left -= beyond_the_usual(head) as f64;
-        });
-        bring_nothing.fill_up_if_used();
-        large_heads.fill_up_if_used();
+            self.bring_nothing.left -= if brings_nothing(head) { 1.0 } else { 0.0 };
+            self.large_heads.left -= beyond_the_usual(head) as f64;
+        }
+        self.bring_nothing.fill_up_if_used();
+        self.large_heads.fill_up_if_used();
         count
     }
 
@@ -164,8 +159,13 @@ mod tests {
     /// After the preface.
     fn frames() -> Frames {
         let mut frames = Frames::default();
-        frames.received(HTTP2_PREFACE);
+        receive(&mut frames, HTTP2_PREFACE);
         frames
+    }
+
+    fn receive(frames: &mut Frames, mut bytes: &[u8]) {
+        frames.received(&mut bytes, usize::MAX);
+        assert!(bytes.is_empty());
     }
 
     /// How long the next read is put off.
@@ -179,16 +179,16 @@ mod tests {
     async fn requests_and_their_bodies_are_free() {
         let bytes = [frame(PING, 0, 8), frame(DATA, 0, 300), frame(DATA, 0, 0), frame(HEADERS, 5, 20)];
         let mut frames = frames();
-        frames.received(&[bytes.concat(), frame(DATA, END_STREAM, 0), frame(4, 0, 0)].concat());
+        receive(&mut frames, &[bytes.concat(), frame(DATA, END_STREAM, 0), frame(4, 0, 0)].concat());
         assert_eq!(frames.bring_nothing.left, AT_ONCE - 3.0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_read_at_its_rate() {
         let mut frames = frames();
-        frames.received(&frame(PING, 0, 8).repeat(200));
+        receive(&mut frames, &frame(PING, 0, 8).repeat(200));
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
-        frames.received(&frame(PING, 0, 8).repeat(500));
+        receive(&mut frames, &frame(PING, 0, 8).repeat(500));
         let delay = delay(&mut frames).await;
         assert!(delay >= Duration::from_millis(500) && delay < Duration::from_millis(510), "{delay:?}");
     }
@@ -209,11 +209,11 @@ mod tests {
     async fn large_heads_are_read_slowly_and_others_are_not() {
         let mut frames = frames();
         for _ in 0..100_000 {
-            frames.received(&frame(HEADERS, 5, USUAL_HEAD));
+            receive(&mut frames, &frame(HEADERS, 5, USUAL_HEAD));
         }
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
         // 64 KiB at once, and 160 more.
-        frames.received(&[frame(HEADERS, 0, 16 << 10), frame(CONTINUATION, 0, 212 << 10)].concat());
+        receive(&mut frames, &[frame(HEADERS, 0, 16 << 10), frame(CONTINUATION, 0, 212 << 10)].concat());
         let delay = delay(&mut frames).await;
         assert!(delay >= Duration::from_millis(100) && delay < Duration::from_millis(110), "{delay:?}");
     }
@@ -224,7 +224,7 @@ mod tests {
         let mut frames = frames();
         for _ in 0..100_000 {
             frames.sent(1024, 0);
-            frames.received(&frame(WINDOW_UPDATE, 0, 4));
+            receive(&mut frames, &frame(WINDOW_UPDATE, 0, 4));
         }
         assert_eq!(delay(&mut frames).await, Duration::ZERO);
     }

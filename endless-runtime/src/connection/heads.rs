@@ -39,24 +39,29 @@ impl Heads {
         self.skip
     }
 
-    /// Tells of each head that is whole.
-    pub(super) fn pass(&mut self, mut bytes: &[u8], mut begins: impl FnMut(Head)) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let some = bytes.len().min(LENGTH - self.filled);
-            self.bytes[self.filled..self.filled + some].copy_from_slice(&bytes[..some]);
-            self.filled += some;
-            bytes = &bytes[some..];
-            if self.filled == LENGTH {
-                let [a, b, c, kind, flags, ..] = self.bytes;
-                let length = u32::from_be_bytes([0, a, b, c]) as usize;
-                (self.filled, self.skip) = (0, length);
-                begins(Head { kind, flags, length });
-            }
+    /// The next head that ends in these bytes, of which those behind it are left; without one, none are.
+    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Head> {
+        take(bytes, &mut self.skip);
+        let mut missing = LENGTH - self.filled;
+        let some = take(bytes, &mut missing);
+        self.bytes[self.filled..self.filled + some.len()].copy_from_slice(some);
+        self.filled = LENGTH - missing;
+        if missing > 0 {
+            return None;
         }
+        let [a, b, c, kind, flags, ..] = self.bytes;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        (self.filled, self.skip) = (0, length);
+        Some(Head { kind, flags, length })
     }
+}
+
+/// As much of these bytes as is wanted.
+fn take<'a>(bytes: &mut &'a [u8], wanted: &mut usize) -> &'a [u8] {
+    let (some, rest) = bytes.split_at(bytes.len().min(*wanted));
+    *wanted -= some.len();
+    *bytes = rest;
+    some
 }
 
 #[cfg(test)]
@@ -78,7 +83,9 @@ mod tests {
         let bytes = frames.map(|Head { kind, flags, length }| frame(kind, flags, length)).concat();
         for size in 1..bytes.len() {
             let (mut heads, mut found) = (Heads::default(), Vec::new());
-            bytes.chunks(size).for_each(|some| heads.pass(some, |head| found.push(head)));
+            for mut some in bytes.chunks(size) {
+                found.extend(std::iter::from_fn(|| heads.next(&mut some)));
+            }
             assert_eq!(found, frames, "in pieces of {size}");
         }
     }

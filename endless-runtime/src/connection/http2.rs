@@ -37,10 +37,18 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
     let mut connection = Box::pin(builder(&terms.limits).serve_connection(lent, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
+    let mut let_others_go = false;
     let end = poll_fn(|cx| {
         let leaving = state.poll_leaving(cx).is_ready();
         if leaving && !std::mem::replace(&mut told, leaving) {
             connection.as_mut().graceful_shutdown();
+        }
+        // Each answer wakes this task to be written, and tokio runs it before the streams whose answers come next.
+        // They go first, once, so that what is ready is written together.
+        let_others_go = !let_others_go && !state.has_nothing_in_flight();
+        if let_others_go {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         // What went wrong was on the client's side, and the protocol has told it.
         if connection.as_mut().poll(cx).is_ready() {

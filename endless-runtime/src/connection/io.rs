@@ -87,7 +87,8 @@ impl Io {
     /// From now on, a flood of HTTP/2's frames is read slowly, and what is said is known.
     pub(crate) fn speaks_http2(&mut self) {
         self.state().cannot_move();
-        self.stream.inner_mut().http2 = Some(Box::default());
+        let unread = mem::take(&mut self.already_read);
+        self.stream.inner_mut().http2 = Some(Box::new(Http2 { unread, ..Http2::default() }));
     }
 
     /// Answers with an empty response, in HTTP/1 and in hyper's place, and closes. Nothing else may be half
@@ -140,7 +141,8 @@ impl Io {
     /// other leaves hundreds of them, each with all that was on its way.
     pub(crate) async fn linger(mut self) {
         if self.is_closed && self.state().has_unread() {
-            let Heard { stream, registered, .. } = self.stream.inner_mut();
+            let Heard { stream, registered, http2, .. } = self.stream.inner_mut();
+            *http2 = None;
             let _in_time = timeout(LINGER, drain(stream.socket(), registered.lingering())).await;
         }
     }
@@ -160,14 +162,6 @@ impl Io {
             HypersBuffer::First | HypersBuffer::Settled => HypersBuffer::Settled,
         };
         room.min(if is_divided { count - 1 } else { count })
-    }
-
-    /// The same of what are frames: they take their turns as if they came only now.
-    fn poll_frames(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<usize> {
-        let heard = self.stream.inner_mut();
-        let count = ready!(heard.poll_turn(cx)).min(self.already_read.len()).min(room);
-        heard.received(&self.already_read[..count]);
-        Poll::Ready(count)
     }
 
     /// Whether what comes now, if it is a whole head, is divided. What comes within a request is its body.
@@ -236,10 +230,7 @@ impl Read for Io {
         if self.already_read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        let count = match self.stream.inner().http2.is_some() {
-            true => ready!(self.poll_frames(buffer.remaining(), cx)),
-            false => self.at_once(buffer.remaining()),
-        };
+        let count = self.at_once(buffer.remaining());
         buffer.put_slice(&self.already_read[..count]);
         self.already_read.advance(count);
         if self.already_read.is_empty() {
@@ -353,7 +344,7 @@ struct Heard {
     stream: Transport,
     registered: Registered,
     head: PaceOfHead,
-    http2: Option<Box<(Frames, Farewell)>>,
+    http2: Option<Box<Http2>>,
     /// How much was read since others had their turn.
     in_a_row: usize,
     turn: Turn,
@@ -376,7 +367,7 @@ impl Heard {
         }
     }
 
-    /// Ready with how much may be read, when it may.
+    /// Ready with how much work may be read before others have their turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if self.poll_slowed_down(cx).is_pending() {
             self.in_a_row = 0;
@@ -389,30 +380,28 @@ impl Heard {
             turn.queue(registered.turns(), cx);
             return Poll::Pending;
         };
-        Poll::Ready(self.http2.as_ref().map_or(IN_A_ROW, |http2| http2.0.room(left)))
+        Poll::Ready(left)
     }
 
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(http2) = &mut self.http2 {
-            let (frames, _) = &mut **http2;
-            return frames.poll_ready(cx);
+            return http2.frames.poll_ready(cx);
         }
         let pace = self.head.of(self.registered.state().head());
         pace.map_or(Poll::Ready(()), |pace| pace.poll_ready(self.registered.turns(), cx))
     }
 
-    /// These bytes were received.
-    fn received(&mut self, bytes: &[u8]) {
-        self.in_a_row += bytes.len();
+    /// So many bytes were received, and so many frames in them.
+    fn received(&mut self, bytes: usize, frames: usize) {
+        self.in_a_row += bytes + frames * WORK_OF_FRAME;
         let state = self.registered.state();
-        if !bytes.is_empty() {
+        if bytes > 0 {
             state.received();
         }
-        if let Some(http2) = &mut self.http2 {
-            let (frames, _) = &mut **http2;
-            self.in_a_row += frames.received(bytes) * WORK_OF_FRAME;
-        } else if let Some(pace) = self.head.of(state.head()) {
-            pace.read(bytes.len());
+        if self.http2.is_none()
+            && let Some(pace) = self.head.of(state.head())
+        {
+            pace.read(bytes);
         }
     }
 
@@ -432,14 +421,63 @@ impl Heard {
     fn sent(&mut self, count: usize, slices: &[io::IoSlice<'_>]) {
         self.written_in_a_row += count;
         let Some(http2) = &mut self.http2 else { return };
-        let (frames, farewell) = &mut **http2;
         let (mut left, mut resets) = (count, 0);
         for slice in slices {
             let some = left.min(slice.len());
-            resets += farewell.sent(&slice[..some], self.registered.state());
+            resets += http2.farewell.sent(&slice[..some], self.registered.state());
             left -= some;
         }
-        frames.sent(count, resets);
+        http2.frames.sent(count, resets);
+    }
+}
+
+/// No more at a time than in a turn. What is asked for is rarely so much.
+fn poll_some_of(
+    stream: &mut Transport,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    match buffer.remaining() <= IN_A_ROW {
+        true => Pin::new(stream).poll_read(cx, buffer),
+        false => Pin::new(&mut stream.take(IN_A_ROW as u64)).poll_read(cx, buffer),
+    }
+}
+
+/// What is known of a connection that speaks HTTP/2.
+#[derive(Default)]
+struct Http2 {
+    frames: Frames,
+    farewell: Farewell,
+    /// What hyper is given before anything that comes now.
+    unread: Bytes,
+}
+
+impl Http2 {
+    /// Reads what is no more than so much work, however short its frames are; what more of it has come is left for
+    /// the next turn. Ready with how many frames it is.
+    fn poll_read(
+        &mut self,
+        stream: &mut Transport,
+        work: usize,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let most = work.div_ceil(WORK_OF_FRAME);
+        if self.unread.is_empty() {
+            let before = buffer.filled().len();
+            ready!(poll_some_of(stream, cx, buffer))?;
+            let mut left = &buffer.filled()[before..];
+            let frames = self.frames.received(&mut left, most);
+            self.unread = Bytes::copy_from_slice(left);
+            buffer.set_filled(buffer.filled().len() - self.unread.len());
+            return Poll::Ready(Ok(frames));
+        }
+        let room = buffer.remaining().min(self.unread.len());
+        let mut left = &self.unread[..room];
+        let frames = self.frames.received(&mut left, most);
+        let taken = room - left.len();
+        buffer.put_slice(&self.unread.split_to(taken));
+        Poll::Ready(Ok(frames))
     }
 }
 
@@ -449,19 +487,18 @@ impl AsyncRead for Heard {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let most = ready!(self.poll_turn(cx));
+        let work = ready!(self.poll_turn(cx));
         let before = buffer.filled().len();
-        // What is asked for is rarely so much.
-        let read = match buffer.remaining() <= most {
-            true => Pin::new(&mut self.stream).poll_read(cx, buffer),
-            false => Pin::new(&mut (&mut self.stream).take(most as u64)).poll_read(cx, buffer),
+        let Self { stream, http2, .. } = &mut *self;
+        let read = match http2 {
+            Some(http2) => http2.poll_read(stream, work, cx, buffer),
+            None => poll_some_of(stream, cx, buffer).map_ok(|()| 0),
         };
-        let Poll::Ready(result) = read else {
+        let Poll::Ready(frames) = read else {
             self.in_a_row = 0;
             return Poll::Pending;
         };
-        result?;
-        self.received(&buffer.filled()[before..]);
+        self.received(buffer.filled().len() - before, frames?);
         Poll::Ready(Ok(()))
     }
 }

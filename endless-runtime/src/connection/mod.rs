@@ -175,15 +175,19 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Waker};
 
     use http::{Request, Response};
     use http_body_util::BodyExt as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
     use tokio::time::Instant;
 
     use super::*;
     use crate::body::Body;
     use crate::listener::Stream;
+    use crate::lock::lock;
 
     /// Both sides of a connection that nobody has said anything on.
     fn quiet() -> (Quiet<impl HttpService>, DuplexStream) {
@@ -300,6 +304,71 @@ mod tests {
             let lingered = begun.elapsed().as_millis();
             assert_eq!(lingered.abs_diff(io::LINGER.as_millis()) / 10, 0, "{protocol:?}: {lingered} ms");
         }
+    }
+
+    /// With one thread, so that tokio would run the connection's task, which an answer has woken, before any stream
+    /// that is ready to be answered.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn answers_of_http2_that_are_ready_together_are_written_together() {
+        let answers = Arc::new(Mutex::new(None::<Answers>));
+        let before_each = Arc::new(Mutex::new(Vec::new()));
+        let service = crate::service_fn({
+            let (answers, before_each) = (Arc::clone(&answers), Arc::clone(&before_each));
+            move |_: Request<Body>| {
+                let (answers, before_each) = (Arc::clone(&answers), Arc::clone(&before_each));
+                async move {
+                    let written = lock(&answers).as_mut().expect("there is a client").look();
+                    lock(&before_each).push(written);
+                    Ok::<_, Infallible>(Response::new(String::new()))
+                }
+            }
+        });
+        let (quiet, mut client) = quiet_with(service, Limits { max_header_bytes: 8192, ..Limits::default() });
+        let requests = (0..8).map(|number| get(2 * number + 1));
+        let bytes =
+            [HTTP2_PREFACE.to_vec(), heads::frame(4, 0, 0)].into_iter().chain(requests).collect::<Vec<_>>();
+        client.write_all(&bytes.concat()).await.expect("there is room");
+        *lock(&answers) = Some(Answers { client, heads: heads::Heads::default(), written: 0 });
+        let served = tokio::spawn(speak(quiet, Protocol::Http2));
+        while lock(&answers).as_mut().expect("there is a client").look() < 8 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*lock(&before_each), [0; 8]);
+        *lock(&answers) = None;
+        served.await.expect("no panic");
+    }
+
+    /// What a client of HTTP/2 is sent.
+    struct Answers {
+        client: DuplexStream,
+        heads: heads::Heads,
+        /// How many have begun.
+        written: usize,
+    }
+
+    impl Answers {
+        /// How many there are by now.
+        fn look(&mut self) -> usize {
+            let mut bytes = [0; 1024];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let cx = &mut Context::from_waker(Waker::noop());
+            if Pin::new(&mut self.client).poll_read(cx, &mut buffer).is_ready() {
+                let mut bytes = buffer.filled();
+                while let Some(head) = self.heads.next(&mut bytes) {
+                    self.written += usize::from(head.kind == heads::HEADERS);
+                }
+            }
+            self.written
+        }
+    }
+
+    /// The only frame of a request (RFC 7541, appendix A: GET, http, /, and an authority).
+    fn get(stream: u8) -> Vec<u8> {
+        const FIELDS: &[u8] = b"\x82\x86\x84\x41\x04test";
+        let mut frame = heads::frame(heads::HEADERS, 5, FIELDS.len());
+        frame[heads::LENGTH - 1] = stream;
+        frame.truncate(heads::LENGTH);
+        [&frame, FIELDS].concat()
     }
 
     #[tokio::test(start_paused = true)]
