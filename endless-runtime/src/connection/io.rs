@@ -495,7 +495,8 @@ impl AsyncRead for Heard {
             None => poll_some_of(stream, cx, buffer).map_ok(|()| 0),
         };
         let Poll::Ready(frames) = read else {
-            self.in_a_row = 0;
+            // What is written before it is asked for again is the answer to what has come.
+            (self.in_a_row, self.written_in_a_row) = (0, 0);
             return Poll::Pending;
         };
         self.received(buffer.filled().len() - before, frames?);
@@ -709,6 +710,18 @@ mod tests {
             written += count.expect("no error");
         }
         written
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_next_request_in_between_needs_no_turn() {
+        let (client, server) = tokio::io::duplex(10 * IN_A_ROW);
+        let mut heard = heard(server);
+        for _ in 0..5 {
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut heard).poll_write(cx, &[b'x'; IN_A_ROW]).is_ready());
+            assert_eq!(read_in_a_row(&mut heard), 0);
+        }
+        drop(client);
     }
 
     #[tokio::test]
