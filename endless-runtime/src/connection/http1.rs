@@ -14,6 +14,7 @@ use super::moving;
 use super::quiet::{Idleness, Quiet};
 use super::request::Requests;
 use super::state::{Awaited, ConnectionState};
+use super::timer::AskedBy;
 use crate::config::Limits;
 use crate::service::HttpService;
 
@@ -37,16 +38,24 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
     let builder = builder(&requests.terms().limits);
     let mut grace = IdleGrace::new(requests.terms().idle_grace);
     let mut idleness = Idleness::of(delay);
+    let mut asked_by = AskedBy::default();
     loop {
         let connection = builder.serve_connection(io, requests);
         let mut served = Served::Plain { connection, is_done: false };
         let end = poll_fn(|cx| {
             // Registers the task first: what it is asked while it is polled must not be overlooked.
-            let leaving = state.poll_leaving(cx);
+            let again = asked_by.is_again(cx);
+            if !again {
+                patience.is_asked_by_another();
+                idleness.is_asked_by_another();
+            }
+            let leaving = state.poll_leaving_again(again, cx);
             if served.poll(&state, cx).is_ready() {
                 return Poll::Ready(End::Over);
             }
-            if let Poll::Ready(late) = patience.poll_late(state.awaited(), cx) {
+            let awaited = state.awaited();
+            let is_new = patience.is_new(awaited);
+            if let Poll::Ready(late) = patience.poll_late(awaited, cx) {
                 return Poll::Ready(End::Late(late));
             }
             if state.can_move_now() {
@@ -55,7 +64,7 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) -> Option<Quiet<S>> {
             if state.is_idle() {
                 state.leave_if_stuck();
             }
-            if idleness.poll_over(state.awaited(), cx).is_ready() {
+            if idleness.poll_over(awaited, is_new.then(|| patience.since()), cx).is_ready() {
                 state.quiet_down();
                 let ended = served.poll(&state, cx);
                 match state.is_quiet() {

@@ -13,6 +13,7 @@ use super::leaving::IdleGrace;
 use super::lent::lend;
 use super::quiet::Quiet;
 use super::state::Awaited;
+use super::timer::AskedBy;
 use crate::config::Limits;
 use crate::service::HttpService;
 
@@ -37,9 +38,14 @@ pub(super) async fn serve<S: HttpService>(quiet: Quiet<S>) {
     let mut connection = Box::pin(builder(&terms.limits).serve_connection(lent, requests));
     let mut grace = IdleGrace::new(terms.idle_grace);
     let mut told = false;
+    let mut asked_by = AskedBy::default();
     let mut let_others_go = false;
     let end = poll_fn(|cx| {
-        let leaving = state.poll_leaving(cx).is_ready();
+        let again = asked_by.is_again(cx);
+        if !again {
+            patience.is_asked_by_another();
+        }
+        let leaving = state.poll_leaving_again(again, cx).is_ready();
         if leaving && !std::mem::replace(&mut told, leaving) {
             connection.as_mut().graceful_shutdown();
         }

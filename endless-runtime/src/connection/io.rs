@@ -213,15 +213,17 @@ impl Read for Io {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state().is_deaf() {
-            return Poll::Ready(Ok(()));
-        }
-        // Whoever looks whether it can move does so after each poll, and so needs no waker.
-        if self.state().holds_back() {
-            return Poll::Pending;
-        }
-        if self.state().looks_for_end() {
-            return self.poll_end(cx);
+        if self.state().reads_with_care() {
+            if self.state().is_deaf() {
+                return Poll::Ready(Ok(()));
+            }
+            // Whoever looks whether it can move does so after each poll, and so needs no waker.
+            if self.state().holds_back() {
+                return Poll::Pending;
+            }
+            if self.state().looks_for_end() {
+                return self.poll_end(cx);
+            }
         }
         if self.already_read.is_empty()
             && self.may_divide(buffer.remaining())
@@ -387,6 +389,9 @@ impl Heard {
     fn poll_slowed_down(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(http2) = &mut self.http2 {
             return http2.frames.poll_ready(cx);
+        }
+        if !self.head.is_slowed_down() {
+            return Poll::Ready(());
         }
         let pace = self.head.of(self.registered.state().head());
         pace.map_or(Poll::Ready(()), |pace| pace.poll_ready(self.registered.turns(), cx))

@@ -58,6 +58,11 @@ pub(super) struct PaceOfHead {
 }
 
 impl PaceOfHead {
+    /// Whether that of any is.
+    pub(super) fn is_slowed_down(&self) -> bool {
+        self.pace.pause.is_some() || self.pace.turn.is_waited_for()
+    }
+
     /// At which the head of the request of this number is read; without one it is no head, and has none.
     pub(super) fn of(&mut self, number: Option<u64>) -> Option<&mut Pace> {
         if self.number != number {

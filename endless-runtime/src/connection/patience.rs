@@ -3,7 +3,7 @@
 //! Hyper's own timer of heads also runs while a connection idles; these tell the two apart.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,13 +24,15 @@ pub(super) struct Patience {
     awaited: Awaited,
     since: Instant,
     timer: Option<Timer>,
+    /// Until when the timer runs, and then wakes the task that asks.
+    runs_until: Option<Instant>,
 }
 
 impl Patience {
     /// With a connection that has been waited for since then.
     pub(super) fn new(state: &Arc<ConnectionState>, terms: &Arc<Terms>, since: Instant) -> Self {
         let (state, terms, awaited) = (Arc::clone(state), Arc::clone(terms), state.awaited());
-        let mut patience = Self { state, terms, awaited, since, timer: None };
+        let mut patience = Self { state, terms, awaited, since, timer: None, runs_until: None };
         patience.note_head();
         patience
     }
@@ -40,24 +42,42 @@ impl Patience {
         self.since
     }
 
+    /// Whether this is something else than what was awaited when it was asked last.
+    pub(super) fn is_new(&self, awaited: Awaited) -> bool {
+        self.awaited != awaited
+    }
+
+    /// From now on it is another task than before.
+    pub(super) fn is_asked_by_another(&mut self) {
+        self.runs_until = None;
+    }
+
     /// Ready with `awaited` when it has been awaited for too long, which nothing but a request or its end makes up
     /// for. To be asked after every poll of the
     /// connection: what is awaited is seen to change only then.
     pub(super) fn poll_late(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Awaited> {
-        if awaited != self.awaited {
+        let is_new = self.is_new(awaited);
+        if is_new {
             self.begin(awaited);
         }
         // A limit beyond the end of time is none.
         let Some(deadline) = self.limit().and_then(|limit| self.since.checked_add(limit)) else {
             return Poll::Pending;
         };
+        // One that is set for an earlier moment is left to end, so that not every request sets it anew, or even looks
+        // at it.
+        if is_new && self.runs_until.is_some_and(|until| self.since < until && until <= deadline) {
+            return Poll::Pending;
+        }
         let timer = self.timer.get_or_insert_with(|| Timer::at(deadline));
         if timer.deadline() > deadline {
             timer.reset(deadline);
         }
-        // One that is set for an earlier moment is left to end, so that not every request sets it anew.
         loop {
-            ready!(timer.poll_over(cx));
+            if timer.poll_over(cx).is_pending() {
+                self.runs_until = Some(timer.deadline());
+                return Poll::Pending;
+            }
             if timer.deadline() >= deadline {
                 return Poll::Ready(awaited);
             }

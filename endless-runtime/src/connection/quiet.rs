@@ -45,6 +45,7 @@ impl<S> Quiet<S> {
     /// asked to leave stays for `idle_grace`. What has come already is heard at once.
     pub(super) async fn until_heard(&mut self, agreed: Option<Protocol>) -> End {
         let mut grace = IdleGrace::new(self.requests.terms().idle_grace);
+        self.patience.is_asked_by_another();
         poll_fn(|cx| {
             // Registers the task first: what it is asked while it is polled must not be overlooked.
             let leaving = self.io.state().poll_leaving(cx);
@@ -131,29 +132,49 @@ pub(super) struct Idleness {
     since: Option<u64>,
     delay: Delay,
     timer: Option<Timer>,
+    /// Until when the timer runs, and then wakes the task that asks.
+    runs_until: Option<Instant>,
 }
 
 impl Idleness {
     pub(super) fn of(delay: Delay) -> Self {
-        Self { since: None, delay, timer: None }
+        Self { since: None, delay, timer: None, runs_until: None }
     }
 
     /// Of one that could not be quiet: it is asked again, and not often.
     pub(super) fn after_long() -> Self {
-        Self { since: None, delay: Delay(LONGEST), timer: Some(Timer::after(LONGEST)) }
+        let timer = Some(Timer::after(LONGEST));
+        Self { since: None, delay: Delay(LONGEST), timer, runs_until: None }
     }
 
     pub(super) fn delay(&self) -> Delay {
         self.delay
     }
 
-    /// Ready when it has. To be asked after every poll of the connection.
-    pub(super) fn poll_over(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<()> {
+    /// From now on it is another task than before.
+    pub(super) fn is_asked_by_another(&mut self) {
+        self.runs_until = None;
+    }
+
+    /// Ready when it has. To be asked after every poll of the connection; `begun` is when `awaited` did, if that is
+    /// now.
+    pub(super) fn poll_over(
+        &mut self,
+        awaited: Awaited,
+        begun: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let Awaited::Request { after } = awaited else { return Poll::Pending };
+        if begun.zip(self.runs_until).is_some_and(|(now, until)| now < until) {
+            return Poll::Pending;
+        }
         let timer = self.timer.get_or_insert_with(|| Timer::after(self.delay.0));
         let request = self.since.get_or_insert(after);
         loop {
-            ready!(timer.poll_over(cx));
+            if timer.poll_over(cx).is_pending() {
+                self.runs_until = Some(timer.deadline());
+                return Poll::Pending;
+            }
             if *request == after {
                 return Poll::Ready(());
             }
@@ -173,7 +194,7 @@ mod tests {
     use super::*;
 
     fn is_over(idleness: &mut Idleness, awaited: Awaited) -> bool {
-        idleness.poll_over(awaited, &mut Context::from_waker(Waker::noop())).is_ready()
+        idleness.poll_over(awaited, None, &mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[tokio::test(start_paused = true)]

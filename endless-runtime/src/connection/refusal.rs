@@ -41,7 +41,9 @@ pub(super) fn prefer_targets_host<B>(request: &mut Request<B>) {
 fn names_its_host(headers: &HeaderMap, version: Version) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.as_bytes().iter().all(|byte| OF_AUTHORITY[usize::from(*byte)]),
+        (Some(host), None) => {
+            host.as_bytes().iter().fold(true, |all, byte| all & OF_AUTHORITY[usize::from(*byte)])
+        }
         (None, _) => version == Version::HTTP_10,
         (Some(_), Some(_)) => false,
     }

@@ -14,6 +14,21 @@ use pin_project_lite::pin_project;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+/// Which task has asked.
+#[derive(Default)]
+pub(crate) struct AskedBy(Option<Waker>);
+
+impl AskedBy {
+    /// Whether the one that asks now did so before.
+    pub(crate) fn is_again(&mut self, cx: &mut Context<'_>) -> bool {
+        let again = self.0.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !again {
+            self.0 = Some(cx.waker().clone());
+        }
+        again
+    }
+}
+
 pub(crate) struct Timer(Pin<Box<Set>>);
 
 pin_project! {

@@ -45,7 +45,12 @@ impl Turn {
         self.0 = turns.queue(cx);
     }
 
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Ready when it has come, or was not waited for.
+    #[inline]
     pub(super) fn poll_come(&mut self, turns: &Turns, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(place) = self.0 {
             ready!(turns.poll(place, cx));
